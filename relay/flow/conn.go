@@ -1,0 +1,48 @@
+package flow
+
+import (
+	"errors"
+	"net"
+	"net/netip"
+)
+
+// ErrRejected means that a rule said no. Inbounds answer it as a refusal, not as a failure.
+var ErrRejected = errors.New("rejected by rule")
+
+// ErrNoUDP means that an outbound cannot carry UDP; the engine goes on to the next rule.
+var ErrNoUDP = errors.New("outbound cannot carry UDP")
+
+// Conn is a byte stream with an end of its own in each direction. Read and Write may be called
+// from one goroutine each, Close and the deadlines from any.
+type Conn interface {
+	net.Conn
+	// CloseWrite tells the peer that no more bytes come, and leaves the other direction open.
+	CloseWrite() error
+}
+
+// Stream is an opened flow: the connection to its target, tracked and counted. Whoever opened it
+// ends it, with Relay or with Close.
+type Stream interface {
+	Conn
+	// Relay sends head, which was read from the client already, then moves bytes both ways until
+	// both directions have ended. It closes the client and the stream.
+	Relay(client Conn, head []byte) error
+}
+
+// PacketConn sends and receives the datagrams of one UDP association through an outbound.
+// WritePacket and ReadPacket may be called concurrently; Close unblocks both.
+type PacketConn interface {
+	// ReadPacket fills p with one datagram. from is invalid where the outbound does not know it.
+	ReadPacket(p []byte) (n int, from netip.AddrPort, err error)
+	// WritePacket sends p to the target; it does not keep p.
+	WritePacket(p []byte, to Addr) error
+	Close() error
+}
+
+// Reset closes c so that its peer sees an error, not a clean end, where the transport can say so.
+func Reset(c Conn) {
+	if l, ok := c.(interface{ SetLinger(sec int) error }); ok {
+		_ = l.SetLinger(0)
+	}
+	_ = c.Close()
+}

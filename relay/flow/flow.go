@@ -1,0 +1,86 @@
+// Package flow is the vocabulary every other package of the relay shares: what a flow is, where it
+// comes from and goes to, and the two kinds of connection that carry it.
+package flow
+
+import (
+	"net/netip"
+	"strconv"
+)
+
+// Network is the transport of a flow.
+type Network uint8
+
+// The transports a flow can have.
+const (
+	TCP Network = iota + 1
+	UDP
+)
+
+// String returns the API's word: "tcp" or "udp".
+func (n Network) String() string {
+	switch n {
+	case TCP:
+		return "tcp"
+	case UDP:
+		return "udp"
+	}
+	return "invalid"
+}
+
+// Kind is the kind of inbound that accepted a flow.
+type Kind uint8
+
+// The kinds of inbound. HTTP is a plain proxy request, HTTPS a CONNECT, Inner the daemon itself.
+const (
+	HTTP Kind = iota + 1
+	HTTPS
+	SOCKS4
+	SOCKS5
+	Inner
+)
+
+var kindNames = [...]string{HTTP: "HTTP", HTTPS: "HTTPS", SOCKS4: "Socks4", SOCKS5: "Socks5", Inner: "Inner"}
+
+// String returns the API's word for k, such as "Socks5".
+func (k Kind) String() string {
+	if int(k) < len(kindNames) {
+		return kindNames[k]
+	}
+	return ""
+}
+
+// Addr is where a flow goes: a host name or an address, and a port. Host is normalized (see
+// ParseHost) and empty when the target was given as an address. A name and an address may both be
+// set: then IP is what the name resolved to.
+type Addr struct {
+	Host string
+	IP   netip.Addr
+	Port uint16
+}
+
+// String returns host:port, with the name where there is one and brackets around IPv6.
+func (a Addr) String() string {
+	if a.Host != "" {
+		return a.Host + ":" + strconv.Itoa(int(a.Port))
+	}
+	return netip.AddrPortFrom(a.IP, a.Port).String()
+}
+
+// AddrPort returns the address and port; it is valid only where IP is.
+func (a Addr) AddrPort() netip.AddrPort { return netip.AddrPortFrom(a.IP, a.Port) }
+
+// Flow is one TCP connection or one UDP association between a source and a target, as an inbound
+// saw it. The inbound fills it, the engine adds what it looks up, and from the moment the flow is
+// tracked nobody writes it any more.
+type Flow struct {
+	Network Network
+	Kind    Kind
+	Source  netip.AddrPort // who connected
+	Local   netip.AddrPort // the address of ours it connected to
+	Inbound string         // the listener's name, such as "DEFAULT-MIXED"
+	User    string         // the authenticated user, or SOCKS4's user-id
+	To      Addr           // where it wants to go
+
+	LookedUp bool // To.Host was resolved, whether or not that found an address
+	DSCP     uint8
+}

@@ -1,0 +1,276 @@
+// Package pump moves bytes between two streams and counts them. Between two bare TCP connections
+// the kernel moves them (splice, on Linux) and a quiet tunnel holds neither buffer nor pipe;
+// anything else is copied through borrowed buffers. Half-close travels, an error arrives as a
+// reset, and back-pressure is the kernel's: nothing is queued here.
+package pump
+
+import (
+	"errors"
+	"fmt"
+	"io"
+	"runtime/debug"
+	"sync"
+	"sync/atomic"
+
+	"github.com/switchyard-proxy/switchyard/relay/buf"
+	"github.com/switchyard-proxy/switchyard/relay/flow"
+	"github.com/switchyard-proxy/switchyard/relay/sysnet"
+)
+
+// ErrPanic means that a bug ended the flow; the text holds the stack.
+var ErrPanic = errors.New("panic in a flow")
+
+// Side says which end of a relay an error came from.
+type Side struct {
+	Client bool // the a of Run
+	Err    error
+}
+
+func (s *Side) Error() string { return s.Err.Error() }
+
+// Unwrap returns the cause.
+func (s *Side) Unwrap() error { return s.Err }
+
+// Ends watches a relay: it is told when one direction has ended cleanly and the other lives on.
+type Ends interface{ HalfClosed() }
+
+// Run relays between a and b until both directions have ended, and closes both. up counts the
+// bytes written from a to b, down those from b to a, while they move. The error is nil when both
+// directions ended with an EOF, else the first failure, as a *Side.
+func Run(a, b flow.Conn, up, down *atomic.Int64, w Ends) error {
+	p := pairs.Get().(*pair)
+	p.a, p.b, p.ends = a, b, w
+	p.toB.init(p, a, b, up)
+	p.toA.init(p, b, a, down)
+	p.wait.Add(1)
+	go p.toA.runOther()
+	p.toB.run()
+	p.wait.Wait()
+	_ = a.Close()
+	_ = b.Close()
+	err := p.err
+	p.clear()
+	pairs.Put(p)
+	return err
+}
+
+// pair is one relay. It is pooled with its callbacks, which are made once.
+type pair struct {
+	a, b     flow.Conn
+	toA, toB half
+	ends     Ends
+	wait     sync.WaitGroup
+	mu       sync.Mutex
+	ended    int
+	err      error
+}
+
+var pairs = sync.Pool{New: func() any {
+	p := new(pair)
+	for _, h := range []*half{&p.toA, &p.toB} {
+		h.tryRead, h.tryFill, h.tryDrain = h.onRead, h.onFill, h.onDrain
+	}
+	return p
+}}
+
+func (p *pair) clear() {
+	p.a, p.b, p.ends, p.err, p.ended = nil, nil, nil, nil, 0
+	p.toA.clear()
+	p.toB.clear()
+}
+
+// finish notes how one direction ended. A failure resets both ends, which ends the other direction.
+func (p *pair) finish(h *half, err error) {
+	if err == nil {
+		err = h.dst.CloseWrite()
+		if err != nil {
+			err = &Side{Client: h.dst == p.a, Err: err}
+		}
+	}
+	p.mu.Lock()
+	p.ended++
+	first := p.err == nil && err != nil
+	if first {
+		p.err = err
+	}
+	half := p.ended == 1 && err == nil
+	p.mu.Unlock()
+	if first {
+		flow.Reset(p.a)
+		flow.Reset(p.b)
+	}
+	if half && p.ends != nil {
+		p.ends.HalfClosed()
+	}
+}
+
+// half is one direction of a pair.
+type half struct {
+	pair     *pair
+	src, dst flow.Conn
+	count    *atomic.Int64
+	moved    int64
+
+	b    *buf.Buf // borrowed while it holds bytes
+	n    int
+	pipe *sysnet.Pipe
+	err  error
+
+	tryRead, tryFill, tryDrain func(fd uintptr) bool
+}
+
+func (h *half) init(p *pair, src, dst flow.Conn, count *atomic.Int64) {
+	h.pair, h.src, h.dst, h.count = p, src, dst, count
+}
+
+func (h *half) clear() {
+	h.pair, h.src, h.dst, h.count, h.moved, h.err = nil, nil, nil, nil, 0, nil
+}
+
+func (h *half) runOther() {
+	defer h.pair.wait.Done()
+	h.run()
+}
+
+func (h *half) run() {
+	defer func() {
+		if v := recover(); v != nil {
+			h.pair.finish(h, fmt.Errorf("%w: %v\n%s", ErrPanic, v, debug.Stack()))
+		}
+	}()
+	var err error
+	src, bare := h.src.(*sysnet.TCPConn)
+	if bare && sysnet.CanTry {
+		err = h.copyBare(src)
+	} else {
+		err = h.copyLayered()
+	}
+	h.pair.finish(h, err)
+}
+
+// failRead and failWrite name the side an error came from.
+func (h *half) failRead(err error) error {
+	if err == io.EOF {
+		return nil
+	}
+	return &Side{Client: h.src == h.pair.a, Err: err}
+}
+
+func (h *half) failWrite(err error) error { return &Side{Client: h.dst == h.pair.a, Err: err} }
+
+// copyLayered copies from a stream that may hold bytes while its descriptor is quiet, so that the
+// buffer stays borrowed while it waits.
+func (h *half) copyLayered() error {
+	b := buf.Get()
+	defer buf.Put(b)
+	for {
+		n, err := h.src.Read(b.B[:])
+		if n > 0 { // zero bytes are an end marker in some protocols: never write them
+			w, werr := h.dst.Write(b.B[:n])
+			h.count.Add(int64(w))
+			if werr != nil {
+				return h.failWrite(werr)
+			}
+		}
+		if err != nil {
+			return h.failRead(err)
+		}
+	}
+}
+
+// spliceAfter is how much a direction moves through buffers before it gets a pipe: most flows are
+// shorter, and a pipe costs more than it saves them.
+const spliceAfter = 128 << 10
+
+// copyBare waits for bytes before it borrows anything.
+func (h *half) copyBare(src *sysnet.TCPConn) error {
+	dst, bare := h.dst.(*sysnet.TCPConn)
+	for {
+		if bare && sysnet.CanSplice && h.moved >= spliceAfter {
+			return h.splice(src, dst)
+		}
+		if err := src.Raw().Read(h.tryRead); err != nil {
+			h.putBuf()
+			return h.failRead(err)
+		}
+		if h.err != nil {
+			h.putBuf()
+			return h.failRead(h.err)
+		}
+		w, err := h.dst.Write(h.b.B[:h.n])
+		h.count.Add(int64(w))
+		h.moved += int64(w)
+		h.putBuf()
+		if err != nil {
+			return h.failWrite(err)
+		}
+	}
+}
+
+// onRead borrows a buffer, tries to read, and gives it back when nothing is there.
+func (h *half) onRead(fd uintptr) bool {
+	if h.b == nil {
+		h.b = buf.Get()
+	}
+	var again bool
+	h.n, again, h.err = sysnet.TryRead(fd, h.b.B[:])
+	if again {
+		h.putBuf()
+	}
+	return !again
+}
+
+func (h *half) putBuf() {
+	if h.b != nil {
+		buf.Put(h.b)
+		h.b, h.n = nil, 0
+	}
+}
+
+func (h *half) splice(src, dst *sysnet.TCPConn) error {
+	defer h.putPipe()
+	for {
+		if err := src.Raw().Read(h.tryFill); err != nil {
+			return h.failRead(err)
+		}
+		if h.err != nil {
+			return h.failRead(h.err)
+		}
+		if err := dst.Raw().Write(h.tryDrain); err != nil {
+			return h.failWrite(err)
+		}
+		if h.err != nil {
+			return h.failWrite(h.err)
+		}
+	}
+}
+
+// onFill borrows a pipe and fills it; a quiet source costs none.
+func (h *half) onFill(fd uintptr) bool {
+	if h.pipe == nil {
+		if h.pipe, h.err = sysnet.GetPipe(); h.err != nil {
+			return true
+		}
+	}
+	var again bool
+	again, h.err = h.pipe.Fill(fd)
+	if again {
+		h.putPipe()
+	}
+	return !again
+}
+
+func (h *half) onDrain(fd uintptr) bool {
+	var moved int
+	var again bool
+	moved, again, h.err = h.pipe.Drain(fd)
+	h.count.Add(int64(moved))
+	return !again
+}
+
+func (h *half) putPipe() {
+	if h.pipe != nil {
+		sysnet.PutPipe(h.pipe)
+		h.pipe = nil
+	}
+}

@@ -1,0 +1,136 @@
+// Package sysnet makes the sockets of this daemon: with the marks, devices and options each
+// operating system has, and with the parts of it that the relay needs beyond package net (splice,
+// waiting without a buffer, peer credentials). All of the project's system calls live here.
+package sysnet
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"net"
+	"net/netip"
+	"syscall"
+	"time"
+)
+
+// Options are what a socket is made with. A zero field is the system's default.
+type Options struct {
+	Interface string // bind to this network interface
+	Mark      int    // SO_MARK; Linux alone has it
+	FastOpen  bool   // TCP fast open
+	Multipath bool   // multipath TCP
+	ReusePort bool   // SO_REUSEPORT from the start
+	KeepAlive KeepAlive
+}
+
+// KeepAlive are the TCP keep-alive settings; zero durations are the system's defaults.
+type KeepAlive struct {
+	Off            bool
+	Idle, Interval time.Duration
+}
+
+// TCPConn is a bare TCP connection whose descriptor the pump may read, write and splice directly.
+type TCPConn struct {
+	*net.TCPConn
+	raw syscall.RawConn
+}
+
+// NewTCPConn takes ownership of c.
+func NewTCPConn(c *net.TCPConn) (*TCPConn, error) {
+	raw, err := c.SyscallConn()
+	if err != nil {
+		return nil, err
+	}
+	return &TCPConn{TCPConn: c, raw: raw}, nil
+}
+
+// Raw gives the descriptor to those who know what they do with it.
+func (c *TCPConn) Raw() syscall.RawConn { return c.raw }
+
+// Dial connects to addr. It gives up when ctx ends.
+func Dial(ctx context.Context, addr netip.AddrPort, o Options) (*TCPConn, error) {
+	d := net.Dialer{KeepAlive: -1, ControlContext: o.dialControl(addr)}
+	d.SetMultipathTCP(o.Multipath)
+	c, err := d.DialContext(ctx, "tcp", addr.String())
+	if err != nil {
+		return nil, err
+	}
+	t := c.(*net.TCPConn)
+	o.KeepAlive.apply(t)
+	return NewTCPConn(t)
+}
+
+func (k KeepAlive) apply(c *net.TCPConn) {
+	if k.Off {
+		return
+	}
+	// Only the peer's silence is at stake: a system that refuses the numbers still relays.
+	_ = c.SetKeepAliveConfig(net.KeepAliveConfig{Enable: true, Idle: k.Idle, Interval: k.Interval})
+}
+
+// TCPListener accepts TCPConns.
+type TCPListener struct {
+	*net.TCPListener
+	keepAlive KeepAlive
+}
+
+// ListenTCP binds addr, an IP or nothing before the port: ":80" is every address of both families.
+func ListenTCP(addr string, o Options) (*TCPListener, error) {
+	lc := net.ListenConfig{KeepAlive: -1, Control: o.listenControl()}
+	lc.SetMultipathTCP(o.Multipath)
+	ln, err := lc.Listen(context.Background(), "tcp", addr)
+	if err != nil {
+		return nil, bindError(addr, err)
+	}
+	return &TCPListener{TCPListener: ln.(*net.TCPListener), keepAlive: o.KeepAlive}, nil
+}
+
+// bindError keeps the cause of a failed bind and drops package net's repetition of the address.
+func bindError(addr string, err error) error {
+	var op *net.OpError
+	if errors.As(err, &op) {
+		err = op.Err
+	}
+	var errno syscall.Errno
+	if errors.As(err, &errno) {
+		err = errno
+	}
+	return fmt.Errorf("bind %s: %w", addr, err)
+}
+
+// Accept waits for the next connection.
+func (l *TCPListener) Accept() (*TCPConn, error) {
+	c, err := l.AcceptTCP()
+	if err != nil {
+		return nil, err
+	}
+	l.keepAlive.apply(c)
+	return NewTCPConn(c)
+}
+
+// Share lets another socket of this user bind the same port while l still listens on it.
+func (l *TCPListener) Share() error {
+	raw, err := l.SyscallConn()
+	if err != nil {
+		return err
+	}
+	return shareSocket(raw)
+}
+
+// AddrPort is the address l is bound to.
+func (l *TCPListener) AddrPort() netip.AddrPort {
+	return Unmap(l.Addr().(*net.TCPAddr).AddrPort())
+}
+
+// Unmap turns IPv4 inside IPv6 into IPv4.
+func Unmap(a netip.AddrPort) netip.AddrPort { return netip.AddrPortFrom(a.Addr().Unmap(), a.Port()) }
+
+// LocalAddrPort is the address of our end of c.
+func (c *TCPConn) LocalAddrPort() netip.AddrPort {
+	return Unmap(c.LocalAddr().(*net.TCPAddr).AddrPort())
+}
+
+// RemoteAddrPort is the address of the peer's end of c.
+func (c *TCPConn) RemoteAddrPort() netip.AddrPort {
+	return Unmap(c.RemoteAddr().(*net.TCPAddr).AddrPort())
+}

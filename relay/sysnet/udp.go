@@ -1,0 +1,83 @@
+package sysnet
+
+import (
+	"context"
+	"net"
+	"net/netip"
+)
+
+// UDPConn is an unconnected UDP socket.
+type UDPConn struct {
+	*net.UDPConn
+	pktinfo bool // bound to every address: replies must name the one that was asked
+}
+
+// ListenUDP binds addr, as ListenTCP does.
+func ListenUDP(addr string, o Options) (*UDPConn, error) {
+	return listenUDP("udp", addr, o)
+}
+
+// DialUDP makes a socket of the family of peer ("udp" for both where peer is invalid) on a port
+// the system chooses.
+func DialUDP(peer netip.Addr, o Options) (*UDPConn, error) {
+	switch {
+	case !peer.IsValid():
+		return listenUDP("udp", ":0", o)
+	case peer.Is4():
+		return listenUDP("udp4", "0.0.0.0:0", o)
+	default:
+		return listenUDP("udp6", "[::]:0", o)
+	}
+}
+
+func listenUDP(network, addr string, o Options) (*UDPConn, error) {
+	lc := net.ListenConfig{Control: o.packetControl()}
+	pc, err := lc.ListenPacket(context.Background(), network, addr)
+	if err != nil {
+		return nil, bindError(addr, err)
+	}
+	c := &UDPConn{UDPConn: pc.(*net.UDPConn)}
+	if c.LocalAddr().(*net.UDPAddr).IP.IsUnspecified() {
+		c.pktinfo = enablePktinfo(c.UDPConn)
+	}
+	return c, nil
+}
+
+// Share is TCPListener.Share for UDP.
+func (c *UDPConn) Share() error {
+	raw, err := c.SyscallConn()
+	if err != nil {
+		return err
+	}
+	return shareSocket(raw)
+}
+
+// Receive reads one datagram into p. local is the address of ours it was sent to, where c is bound
+// to every address and the system tells.
+func (c *UDPConn) Receive(p []byte) (n int, from netip.AddrPort, local netip.Addr, err error) {
+	if !c.pktinfo {
+		n, from, err = c.ReadFromUDPAddrPort(p)
+		return n, Unmap(from), netip.Addr{}, err
+	}
+	var oob [64]byte
+	n, oobn, _, from, err := c.ReadMsgUDPAddrPort(p, oob[:])
+	if err != nil {
+		return n, Unmap(from), netip.Addr{}, err
+	}
+	return n, Unmap(from), parsePktinfo(oob[:oobn]), nil
+}
+
+// Send sends p to to, from the address local where that is valid.
+func (c *UDPConn) Send(p []byte, to netip.AddrPort, local netip.Addr) (int, error) {
+	if !c.pktinfo || !local.IsValid() {
+		return c.WriteToUDPAddrPort(p, to)
+	}
+	var oob [64]byte
+	n, _, err := c.WriteMsgUDPAddrPort(p, oob[:putPktinfo(oob[:], local)], to)
+	return n, err
+}
+
+// AddrPort is the address c is bound to.
+func (c *UDPConn) AddrPort() netip.AddrPort {
+	return Unmap(c.LocalAddr().(*net.UDPAddr).AddrPort())
+}
