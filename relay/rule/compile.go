@@ -56,8 +56,11 @@ func compile(r *Rule) (op, Info, error) {
 func name(k kind) func(*op, *Info, *Rule) error {
 	return func(o *op, info *Info, r *Rule) error {
 		host, ip, err := flow.ParseHost(r.Payload)
-		if err != nil || ip.IsValid() {
+		if err != nil {
 			return fmt.Errorf("want a domain name, got %q", r.Payload)
+		}
+		if ip.IsValid() { // configurations have such rules; no name is ever an address
+			host = r.Payload
 		}
 		o.kind, o.text, info.Payload = k, host, host
 		return nil

@@ -14,7 +14,11 @@ type UDPConn struct {
 
 // ListenUDP binds addr, as ListenTCP does.
 func ListenUDP(addr string, o Options) (*UDPConn, error) {
-	return listenUDP("udp", addr, o)
+	c, err := listenUDP("udp", addr, o)
+	if err == nil && c.LocalAddr().(*net.UDPAddr).IP.IsUnspecified() {
+		c.pktinfo = enablePktinfo(c.UDPConn)
+	}
+	return c, err
 }
 
 // DialUDP makes a socket of the family of peer ("udp" for both where peer is invalid) on a port
@@ -36,11 +40,7 @@ func listenUDP(network, addr string, o Options) (*UDPConn, error) {
 	if err != nil {
 		return nil, bindError(addr, err)
 	}
-	c := &UDPConn{UDPConn: pc.(*net.UDPConn)}
-	if c.LocalAddr().(*net.UDPAddr).IP.IsUnspecified() {
-		c.pktinfo = enablePktinfo(c.UDPConn)
-	}
-	return c, nil
+	return &UDPConn{UDPConn: pc.(*net.UDPConn)}, nil
 }
 
 // Share is TCPListener.Share for UDP.

@@ -1,0 +1,164 @@
+// Package http dials through an HTTP proxy by CONNECT, with or without TLS to the proxy.
+package http
+
+import (
+	"bytes"
+	"context"
+	"encoding/base64"
+	"errors"
+	"fmt"
+	"io"
+	"maps"
+	"net"
+	"slices"
+	"strconv"
+	"strings"
+	"time"
+
+	"github.com/switchyard-proxy/switchyard/relay/buf"
+	"github.com/switchyard-proxy/switchyard/relay/flow"
+	"github.com/switchyard-proxy/switchyard/relay/outbound"
+	"github.com/switchyard-proxy/switchyard/relay/transport"
+)
+
+// Config is one HTTP proxy node.
+type Config struct {
+	Info               outbound.Info
+	Server             flow.Addr
+	Username, Password string
+	Headers            map[string]string
+	TLS                *transport.TLS // nil: plain
+	Dialer             *outbound.Dialer
+}
+
+// Proxy is an outbound.Outbound.
+type Proxy struct {
+	c    Config
+	tail string // the part of a request that is always the same
+}
+
+// New makes the outbound; it opens nothing.
+func New(c Config) *Proxy {
+	var b strings.Builder
+	if c.Username != "" {
+		login := base64.StdEncoding.EncodeToString([]byte(c.Username + ":" + c.Password))
+		b.WriteString("Proxy-Authorization: Basic " + login + "\r\n")
+	}
+	for _, name := range slices.Sorted(maps.Keys(c.Headers)) {
+		b.WriteString(name + ": " + c.Headers[name] + "\r\n")
+	}
+	b.WriteString("\r\n")
+	return &Proxy{c: c, tail: b.String()}
+}
+
+// Info implements outbound.Outbound.
+func (p *Proxy) Info() *outbound.Info { return &p.c.Info }
+
+// DialPacket implements outbound.Outbound: CONNECT carries no UDP.
+func (p *Proxy) DialPacket(context.Context, *flow.Flow) (flow.PacketConn, error) {
+	return nil, flow.ErrNoUDP
+}
+
+// Dial implements outbound.Outbound.
+func (p *Proxy) Dial(ctx context.Context, f *flow.Flow) (flow.Conn, error) {
+	ctx, cancel := context.WithTimeout(ctx, outbound.DialTimeout)
+	defer cancel()
+	c, err := p.c.Dialer.Dial(ctx, p.c.Server)
+	if err != nil {
+		return nil, fmt.Errorf("proxy %s: %w", p.c.Server, err)
+	}
+	if p.c.TLS != nil {
+		if c, err = p.c.TLS.Client(ctx, c); err != nil {
+			return nil, fmt.Errorf("proxy %s: %w", p.c.Server, err)
+		}
+	}
+	stop := context.AfterFunc(ctx, func() { _ = c.SetDeadline(time.Unix(1, 0)) })
+	early, err := p.connect(c, f.To)
+	if !stop() && err == nil {
+		err = ctx.Err()
+	}
+	if err != nil {
+		_ = c.Close()
+		if ctx.Err() != nil {
+			err = ctx.Err()
+		}
+		return nil, fmt.Errorf("proxy %s: %w", p.c.Server, err)
+	}
+	if len(early) > 0 {
+		return &earlyConn{Conn: c, early: early}, nil
+	}
+	return c, nil
+}
+
+// maxHead bounds the proxy's answer in bytes.
+const maxHead = 16 << 10
+
+// connect sends the request and reads the answer. early is what the target sent right behind it.
+func (p *Proxy) connect(c net.Conn, to flow.Addr) (early []byte, err error) {
+	b := buf.Get()
+	defer buf.Put(b)
+	host := to.String()
+	req := append(b.B[:0], "CONNECT "+host+" HTTP/1.1\r\nHost: "+host+"\r\n"...)
+	if _, err = c.Write(append(req, p.tail...)); err != nil {
+		return nil, err
+	}
+	n := 0
+	for {
+		m, err := c.Read(b.B[n:maxHead])
+		n += m
+		if end := bytes.Index(b.B[:n], []byte("\r\n\r\n")); end >= 0 {
+			if err := status(b.B[:end]); err != nil {
+				return nil, err
+			}
+			return bytes.Clone(b.B[end+4 : n]), nil
+		}
+		switch {
+		case errors.Is(err, io.EOF):
+			return nil, errors.New("the proxy closed the connection during the handshake")
+		case err != nil:
+			return nil, err
+		case n == maxHead:
+			return nil, errors.New("the proxy's answer is too long")
+		}
+	}
+}
+
+// StatusError is a proxy's refusal, by its HTTP status.
+type StatusError int
+
+func (e StatusError) Error() string {
+	switch e {
+	case 407:
+		return "the proxy answered 407: set username and password"
+	default:
+		return "the proxy answered " + strconv.Itoa(int(e))
+	}
+}
+
+func status(head []byte) error {
+	line, _, _ := bytes.Cut(head, []byte("\r\n"))
+	version, rest, ok := strings.Cut(string(line), " ")
+	code, err := strconv.Atoi(rest[:min(3, len(rest))])
+	if !ok || err != nil || !strings.HasPrefix(version, "HTTP/1.") {
+		return errors.New("the proxy does not speak HTTP/1.1")
+	}
+	if code < 200 || code > 299 {
+		return StatusError(code)
+	}
+	return nil
+}
+
+// earlyConn gives what came with the proxy's answer before what the connection brings.
+type earlyConn struct {
+	flow.Conn
+	early []byte
+}
+
+func (c *earlyConn) Read(p []byte) (int, error) {
+	if len(c.early) > 0 {
+		n := copy(p, c.early)
+		c.early = c.early[n:]
+		return n, nil
+	}
+	return c.Conn.Read(p)
+}
