@@ -24,9 +24,10 @@ type Conn interface {
 // ends it, with Relay or with Close.
 type Stream interface {
 	Conn
-	// Relay sends head, which was read from the client already, then moves bytes both ways until
-	// both directions have ended. It closes the client and the stream.
-	Relay(client Conn, head []byte) error
+	// Relay moves bytes between the client and the target until both directions have ended. It
+	// closes the client and the stream. What was read from the client before is written first, by
+	// whoever read it.
+	Relay(client Conn) error
 }
 
 // PacketConn sends and receives the datagrams of one UDP association through an outbound.
@@ -34,9 +35,17 @@ type Stream interface {
 type PacketConn interface {
 	// ReadPacket fills p with one datagram. from is invalid where the outbound does not know it.
 	ReadPacket(p []byte) (n int, from netip.AddrPort, err error)
-	// WritePacket sends p to the target; it does not keep p.
-	WritePacket(p []byte, to Addr) error
+	// WritePacket sends p to the target; it does not keep p. An outbound that needs an address for
+	// a name looks it up and fills to.IP, which blocks; later calls find it there.
+	WritePacket(p []byte, to *Addr) error
 	Close() error
+}
+
+// Replier carries datagrams back to the client of an inbound.
+type Replier interface {
+	// Reply sends p to client, as coming from from, out of the address local of ours where that is
+	// valid. It does not keep p.
+	Reply(p []byte, client netip.AddrPort, local netip.Addr, from netip.AddrPort) error
 }
 
 // Reset closes c so that its peer sees an error, not a clean end, where the transport can say so.

@@ -54,10 +54,13 @@ func (d *Dialer) Dial(ctx context.Context, to flow.Addr) (flow.Conn, error) {
 	ctx, cancel := context.WithTimeout(ctx, DialTimeout)
 	defer cancel()
 	if to.IP.IsValid() {
-		if err := d.allows(to.IP); err != nil {
+		err := d.allows(to.IP)
+		if err == nil {
+			return d.connect(ctx, to.AddrPort())
+		}
+		if to.Host == "" {
 			return nil, err
 		}
-		return d.connect(ctx, to.AddrPort())
 	}
 	addrs, err := d.Resolve(ctx, to.Host)
 	if err != nil {
@@ -213,7 +216,7 @@ func (c *packetConn) ReadPacket(p []byte) (int, netip.AddrPort, error) {
 }
 
 // WritePacket implements flow.PacketConn. A name without an address is resolved first.
-func (c *packetConn) WritePacket(p []byte, to flow.Addr) error {
+func (c *packetConn) WritePacket(p []byte, to *flow.Addr) error {
 	if !to.IP.IsValid() {
 		ctx, cancel := context.WithTimeout(context.Background(), DialTimeout)
 		defer cancel()

@@ -70,33 +70,31 @@ func (c *packetConn) watch() {
 
 // ReadPacket implements flow.PacketConn. Datagrams from others than the relay are dropped.
 func (c *packetConn) ReadPacket(p []byte) (int, netip.AddrPort, error) {
-	b := buf.GetPacket()
-	defer buf.PutPacket(b)
 	for {
-		n, from, err := c.packets.ReadPacket(b.B[:])
+		n, from, err := c.packets.ReadPacket(p)
 		if err != nil {
 			return 0, netip.AddrPort{}, err
 		}
 		if from.IsValid() && from != c.relay.AddrPort() {
 			continue
 		}
-		to, head, err := wire.ParseDatagram(b.B[:n])
+		to, head, err := wire.ParseDatagram(p[:n])
 		if err != nil && !errors.Is(err, wire.ErrAddress) {
 			continue
 		}
-		return copy(p, b.B[head:n]), to.AddrPort(), nil
+		return copy(p, p[head:n]), to.AddrPort(), nil
 	}
 }
 
 // WritePacket implements flow.PacketConn.
-func (c *packetConn) WritePacket(p []byte, to flow.Addr) error {
+func (c *packetConn) WritePacket(p []byte, to *flow.Addr) error {
 	b := buf.GetPacket()
 	defer buf.PutPacket(b)
-	msg := wire.AppendDatagram(b.B[:0], target(to))
+	msg := wire.AppendDatagram(b.B[:0], target(*to))
 	if len(msg)+len(p) > len(b.B) {
 		return errors.New("datagram too long")
 	}
-	return c.packets.WritePacket(append(msg, p...), c.relay)
+	return c.packets.WritePacket(append(msg, p...), &c.relay)
 }
 
 // Close implements flow.PacketConn.

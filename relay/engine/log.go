@@ -1,0 +1,83 @@
+package engine
+
+import (
+	"context"
+	"log/slog"
+	"strings"
+
+	"github.com/switchyard-proxy/switchyard/relay/flow"
+	"github.com/switchyard-proxy/switchyard/relay/rule"
+	"github.com/switchyard-proxy/switchyard/relay/track"
+)
+
+// The texts below are the family's: programs read them.
+
+// logFlow says where a flow goes: "[TCP] src --> dst match Domain(x) using G[leaf]".
+func (e *Engine) logFlow(ctx context.Context, f *flow.Flow, r *route) {
+	if !e.log.Enabled(ctx, slog.LevelInfo) {
+		return
+	}
+	var b strings.Builder
+	writeFlow(&b, f)
+	switch {
+	case r.mode == Global:
+		b.WriteString(" using GLOBAL")
+	case r.mode == Direct:
+		b.WriteString(" using DIRECT")
+	case r.rule == rule.None:
+		b.WriteString(" doesn't match any rule using DIRECT")
+	default:
+		b.WriteString(" match " + r.info.Type)
+		if r.info.Payload != "" {
+			b.WriteString("(" + r.info.Payload + ")")
+		}
+		b.WriteString(" using " + chainText(r.chain))
+	}
+	e.log.LogAttrs(ctx, slog.LevelInfo, b.String())
+}
+
+func writeFlow(b *strings.Builder, f *flow.Flow) {
+	b.WriteString("[" + strings.ToUpper(f.Network.String()) + "] ")
+	b.WriteString(f.Source.String() + " --> " + f.To.String())
+}
+
+func chainText(chain []string) string {
+	if n := len(chain); n > 1 {
+		return chain[n-1] + "[" + chain[0] + "]"
+	}
+	return chain[0]
+}
+
+// logFailure says that an outbound could not be dialed. A rule's refusal is no failure.
+func (e *Engine) logFailure(ctx context.Context, f *flow.Flow, r *route, err error) {
+	level := slog.LevelWarn
+	if rejected(err) {
+		level = slog.LevelInfo
+	}
+	if !e.log.Enabled(ctx, level) {
+		return
+	}
+	if rejected(err) {
+		e.logFlow(ctx, f, r)
+		return
+	}
+	var b strings.Builder
+	b.WriteString("[" + strings.ToUpper(f.Network.String()) + "] dial " + r.chain[len(r.chain)-1])
+	if r.info.Type != "" {
+		b.WriteString(" (match " + r.info.Type + "/" + r.info.Payload + ")")
+	}
+	b.WriteString(" " + f.Source.String() + " --> " + f.To.String() + " error: " + err.Error())
+	e.log.LogAttrs(ctx, level, b.String())
+}
+
+// logEnd says why a flow ended.
+func (e *Engine) logEnd(ctx context.Context, en *track.Entry) {
+	if !e.log.Enabled(ctx, slog.LevelDebug) {
+		return
+	}
+	var b strings.Builder
+	writeFlow(&b, en.Flow)
+	b.WriteString(" closed: " + string(en.Reason()))
+	e.log.LogAttrs(ctx, slog.LevelDebug, b.String(), slog.String("id", en.ID.String()),
+		slog.Int64("up", en.Up.Load()), slog.Int64("down", en.Down.Load()))
+}

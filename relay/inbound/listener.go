@@ -1,0 +1,191 @@
+package inbound
+
+import (
+	"context"
+	"log/slog"
+	"net/netip"
+	"sync/atomic"
+	"time"
+
+	"github.com/switchyard-proxy/switchyard/relay/buf"
+	"github.com/switchyard-proxy/switchyard/relay/flow"
+	"github.com/switchyard-proxy/switchyard/relay/sysnet"
+)
+
+// Listener is a bound TCP port. What it serves can be changed while it accepts.
+type Listener struct {
+	tcp     *sysnet.TCPListener
+	conns   *Conns
+	log     *slog.Logger
+	service atomic.Pointer[Service]
+}
+
+// Listen binds addr. Nothing is accepted before Serve.
+func Listen(addr string, o sysnet.Options, conns *Conns, log *slog.Logger) (*Listener, error) {
+	tcp, err := sysnet.ListenTCP(addr, o)
+	if err != nil {
+		return nil, err
+	}
+	return &Listener{tcp: tcp, conns: conns, log: log}, nil
+}
+
+// Use makes s serve the connections that are accepted from now on.
+func (l *Listener) Use(s *Service) { l.service.Store(s) }
+
+// Share lets another listener of this process bind the same port.
+func (l *Listener) Share() error { return l.tcp.Share() }
+
+// Addr is the address l is bound to.
+func (l *Listener) Addr() netip.AddrPort { return l.tcp.AddrPort() }
+
+// acceptPause is how long a listener rests when the system has no descriptor left.
+const acceptPause = 100 * time.Millisecond
+
+// drainTime is how long a listener that ends still takes what clients have begun.
+const drainTime = 5 * time.Millisecond
+
+// Serve accepts until ctx is done, takes what waits in the queue, and closes the socket. The
+// connections it accepted go on: they belong to conns, and to flows, their context.
+func (l *Listener) Serve(ctx, flows context.Context) {
+	defer l.tcp.Close()
+	stop := context.AfterFunc(ctx, func() { _ = l.tcp.SetDeadline(time.Now().Add(drainTime)) })
+	defer stop()
+	for {
+		c, err := l.tcp.Accept()
+		switch {
+		case err == nil:
+			l.serve(flows, c)
+		case ctx.Err() != nil:
+			return
+		default: // out of descriptors, or a client that left already: wait, do not die
+			l.log.Warn("accept", "listener", l.tcp.Addr().String(), "err", err)
+			select {
+			case <-time.After(acceptPause):
+			case <-ctx.Done():
+			}
+		}
+	}
+}
+
+// Close releases the socket of a listener that never served.
+func (l *Listener) Close() error { return l.tcp.Close() }
+
+func (l *Listener) serve(ctx context.Context, c *sysnet.TCPConn) {
+	s := l.service.Load()
+	l.conns.run(c, func() {
+		defer func() {
+			if v := recover(); v != nil {
+				s.Handler.Recovered(v)
+			}
+		}()
+		k := client{service: s, conn: c, from: c.RemoteAddrPort(), local: c.LocalAddrPort()}
+		if s.admits(k.from.Addr()) {
+			k.serve(ctx)
+		}
+	})
+}
+
+// client is one connection that is being served.
+type client struct {
+	service     *Service
+	conn        *sysnet.TCPConn
+	from, local netip.AddrPort
+	user        string
+}
+
+const (
+	// handshakeTime bounds a SOCKS handshake and, from its first byte, the head of a request.
+	handshakeTime = 10 * time.Second
+	// idleTime bounds the wait for the first byte of a request.
+	idleTime = time.Minute
+)
+
+func (k *client) serve(ctx context.Context) {
+	r := reader{conn: k.conn}
+	defer r.release()
+	_ = k.conn.SetReadDeadline(time.Now().Add(handshakeTime))
+	if err := r.fill(); err != nil {
+		return
+	}
+	first := r.bytes()[0]
+	switch {
+	case first == 5 && k.service.Protocol != HTTP:
+		k.socks5(ctx, &r)
+	case first == 4 && k.service.Protocol != HTTP:
+		k.socks4(ctx, &r)
+	case k.service.Protocol != SOCKS:
+		k.http(ctx, &r)
+	}
+}
+
+// flow describes what the client asks for.
+func (k *client) flow(kind flow.Kind, to flow.Addr) *flow.Flow {
+	return &flow.Flow{
+		Network: flow.TCP, Kind: kind, Source: k.from, Local: k.local,
+		Inbound: k.service.Name, User: k.user, To: to,
+	}
+}
+
+// relay hands the client over to an opened stream, with what was read ahead, and keeps nothing.
+func (k *client) relay(s flow.Stream, r *reader) {
+	_ = k.conn.SetDeadline(time.Time{})
+	if head := r.bytes(); len(head) > 0 {
+		if _, err := s.Write(head); err != nil {
+			flow.Reset(k.conn)
+			_ = s.Close()
+			return
+		}
+	}
+	r.release()
+	_ = s.Relay(k.conn) // the engine has logged it
+}
+
+// reader reads ahead from a connection into a buffer that it borrows only while it holds bytes.
+type reader struct {
+	conn flow.Conn
+	b    *buf.Buf
+	r, w int
+}
+
+func (r *reader) bytes() []byte {
+	if r.b == nil {
+		return nil
+	}
+	return r.b.B[r.r:r.w]
+}
+
+func (r *reader) skip(n int) {
+	if r.r += n; r.r == r.w {
+		r.r, r.w = 0, 0
+	}
+}
+
+func (r *reader) release() {
+	if r.b != nil {
+		buf.Put(r.b)
+		r.b, r.r, r.w = nil, 0, 0
+	}
+}
+
+// full says that there is no room to read more behind what is held.
+func (r *reader) full() bool { return r.b != nil && r.r == 0 && r.w == len(r.b.B) }
+
+// fill reads once, behind what is held. There must be room.
+func (r *reader) fill() error {
+	if r.b == nil {
+		r.b = buf.Get()
+	}
+	if r.r > 0 {
+		r.w = copy(r.b.B[:], r.b.B[r.r:r.w])
+		r.r = 0
+	}
+	n, err := r.conn.Read(r.b.B[r.w:])
+	r.w += n
+	if n > 0 {
+		return nil
+	}
+	if r.w == 0 {
+		r.release()
+	}
+	return err
+}
