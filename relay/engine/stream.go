@@ -37,6 +37,14 @@ func (s *stream) Write(p []byte) (int, error) {
 	return n, err
 }
 
+// SetLinger implements what flow.Reset asks for.
+func (s *stream) SetLinger(sec int) error {
+	if l, ok := s.Conn.(interface{ SetLinger(sec int) error }); ok {
+		return l.SetLinger(sec)
+	}
+	return nil
+}
+
 // Relay implements flow.Stream.
 func (s *stream) Relay(client flow.Conn) error {
 	s.mu.Lock()

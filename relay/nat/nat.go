@@ -109,8 +109,10 @@ type session struct {
 	s      atomic.Pointer[Session] // nil while it opens
 	shared *shared
 	used   atomic.Int64
-	queue  [][]byte // guarded by source.mu; nil once open
+	ready  bool     // guarded by source.mu: nothing is queued any more
+	queue  [][]byte // guarded by source.mu
 	gone   bool     // guarded by source.mu
+	peer   netip.AddrPort
 }
 
 // Send carries one datagram of f's source towards f.To; replies go to r. It never blocks on the
@@ -127,8 +129,8 @@ func (t *Table) Send(f flow.Flow, local netip.Addr, p []byte, r flow.Replier) {
 		}
 	}
 	se.used.Store(t.tick.Load())
-	s := se.s.Load()
-	if s == nil {
+	ready := se.ready
+	if !ready {
 		if len(se.queue) < queueLength {
 			se.queue = append(se.queue, append([]byte(nil), p...))
 		} else {
@@ -136,8 +138,8 @@ func (t *Table) Send(f flow.Flow, local netip.Addr, p []byte, r flow.Replier) {
 		}
 	}
 	src.mu.Unlock()
-	if s != nil {
-		_ = se.send(s, p) // what cannot be sent is lost, as datagrams are
+	if ready {
+		_ = se.send(se.s.Load(), p) // what cannot be sent is lost, as datagrams are
 	}
 }
 
@@ -205,8 +207,16 @@ func (src *source) open(se *session, f *flow.Flow) {
 	s, err := t.c.Open(t.ctx, f, func(key any, dial func() (flow.PacketConn, error)) (flow.PacketConn, error) {
 		return src.dial(se, key, dial)
 	}, func() { src.end(se, false) })
-	if err != nil || s == nil {
+	if err != nil {
 		src.end(se, false)
+		return
+	}
+	src.mu.Lock()
+	se.s.Store(s)
+	gone := se.gone
+	src.mu.Unlock()
+	if gone { // ended while it opened, when nobody knew s
+		s.Closed(false)
 		return
 	}
 	for { // in order: later datagrams join the queue until it is empty
@@ -214,32 +224,22 @@ func (src *source) open(se *session, f *flow.Flow) {
 		queue := se.queue
 		se.queue = make([][]byte, 0, 2)
 		if len(queue) == 0 {
-			se.queue = nil
-			se.s.Store(s)
-			if s.To.IP.IsValid() {
-				src.byPeer[s.To.AddrPort()] = se
+			se.queue, se.ready = nil, true
+			if s.To.IP.IsValid() && !se.gone {
+				se.peer = s.To.AddrPort()
+				src.byPeer[se.peer] = se
 			}
-			gone := se.gone
 			src.mu.Unlock()
-			if gone {
-				s.Closed(false)
-			}
 			return
 		}
 		src.mu.Unlock()
 		for _, p := range queue {
 			if se.send(s, p) != nil && s.Up.Load() == 0 {
-				src.fail(se, s)
+				src.end(se, false) // the next datagram tries anew
 				return
 			}
 		}
 	}
-}
-
-// fail ends a session whose first datagram could not be sent, so that the next one tries anew.
-func (src *source) fail(se *session, s *Session) {
-	src.end(se, false)
-	s.Closed(false) // end has not seen s
 }
 
 // dial finds or makes the source's connection for key and begins to read from a new one.
@@ -307,9 +307,10 @@ func (src *source) receive(key any, sh *shared) {
 			from = se.key.AddrPort()
 		}
 		se.used.Store(src.table.tick.Load())
-		if src.reply.Reply(b.B[:n], src.addr, src.local, from) == nil && s != nil {
+		if s != nil {
 			s.Down.Add(int64(n))
 		}
+		_ = src.reply.Reply(b.B[:n], src.addr, src.local, from) // lost, as datagrams are
 	}
 	src.forget(key, sh)
 	src.mu.Lock()
@@ -342,8 +343,8 @@ func (src *source) end(se *session, idle bool) {
 	se.gone = true
 	delete(src.live, se.key)
 	s := se.s.Load()
-	if s != nil && s.To.IP.IsValid() && src.byPeer[s.To.AddrPort()] == se {
-		delete(src.byPeer, s.To.AddrPort())
+	if src.byPeer[se.peer] == se {
+		delete(src.byPeer, se.peer)
 	}
 	var close flow.PacketConn
 	if sh := se.shared; sh != nil {
