@@ -71,8 +71,11 @@ func normalize(s string) (string, error) {
 		}
 		s = ascii
 	}
+	if strings.Contains(s, "..") {
+		return "", ErrHost
+	}
 	s = strings.TrimSuffix(strings.ToLower(s), ".")
-	if s == "" || s[0] == '.' || len(s) > MaxHost || strings.Contains(s, "..") {
+	if s == "" || s[0] == '.' || len(s) > MaxHost {
 		return "", ErrHost
 	}
 	return s, nil
