@@ -197,7 +197,7 @@ func Unescape(s string) (string, bool) {
 	if n < 0 {
 		return s, utf8.ValidString(s)
 	}
-	b := make([]byte, 0, len(s)-2)
+	b := make([]byte, 0, len(s))
 	for i := 0; i < len(s); i++ {
 		c := s[i]
 		if c == '%' {
