@@ -1,0 +1,410 @@
+package relay
+
+import (
+	"context"
+	"crypto/x509"
+	"errors"
+	"fmt"
+	"log/slog"
+	"net"
+	"net/netip"
+	"reflect"
+	"time"
+
+	"github.com/switchyard-proxy/switchyard/relay/config"
+	"github.com/switchyard-proxy/switchyard/relay/engine"
+	"github.com/switchyard-proxy/switchyard/relay/flow"
+	"github.com/switchyard-proxy/switchyard/relay/group"
+	"github.com/switchyard-proxy/switchyard/relay/logs"
+	"github.com/switchyard-proxy/switchyard/relay/outbound"
+	httpproxy "github.com/switchyard-proxy/switchyard/relay/outbound/http"
+	socksproxy "github.com/switchyard-proxy/switchyard/relay/outbound/socks"
+	"github.com/switchyard-proxy/switchyard/relay/rule"
+	"github.com/switchyard-proxy/switchyard/relay/sysnet"
+	"github.com/switchyard-proxy/switchyard/relay/transport"
+)
+
+// Running is one configuration, built. It is immutable but for what its groups have chosen.
+type Running struct {
+	Config *config.Config
+	// Outbounds are all of them by name; Order is the order they are shown in: the built-in ones,
+	// the proxies and the groups, as in the file.
+	Outbounds map[string]outbound.Outbound
+	Order     []string
+	// Groups are the groups as in the file, with GLOBAL last unless the file has it.
+	Groups  []*group.Select
+	Program *rule.Program
+
+	snapshot *engine.Snapshot
+	made     map[string]made
+}
+
+// made remembers what an outbound was built of, so that one whose settings stay is kept.
+type made struct {
+	proxy config.Proxy
+	base  dialing
+	out   outbound.Outbound
+}
+
+// dialing are the settings of the whole file that decide how outbounds dial.
+type dialing struct {
+	ipv6, concurrent bool
+	socket           sysnet.Options
+	roots            string // the extra authorities
+}
+
+// dropHold is how long REJECT-DROP lets a client wait.
+const dropHold = time.Minute
+
+// builder makes one Running.
+type builder struct {
+	*Running
+	relay   *Relay
+	prev    *Running
+	base    dialing
+	roots   *x509.CertPool
+	problem config.Diagnostics
+}
+
+// build makes what c says, beside what runs. It opens nothing.
+func (r *Relay) build(c *config.Config, prev *Running) (*Running, error) {
+	b := &builder{
+		Running: &Running{Config: c, Outbounds: make(map[string]outbound.Outbound), made: make(map[string]made)},
+		relay:   r, prev: prev, base: dialingOf(c),
+	}
+	roots, err := authorities(c.TLS.CustomCertificates)
+	if err != nil {
+		return nil, &StepError{Step: "build", Err: err}
+	}
+	b.roots = roots
+	b.builtIn()
+	for i := range c.Proxies {
+		b.proxy(&c.Proxies[i])
+	}
+	b.groups(r.selections(c, prev))
+	b.rules()
+	if err := b.problem.Err(); err != nil {
+		return nil, err
+	}
+	return b.Running, nil
+}
+
+// selections are the members that groups shall have: what runs wins over what is stored.
+func (r *Relay) selections(c *config.Config, prev *Running) map[string]string {
+	chosen := map[string]string{}
+	if c.Profile.StoreSelected {
+		stored, err := r.store.Selections()
+		if err != nil {
+			r.log.Warn("stored choices cannot be read", slog.Any("err", err))
+		}
+		for name, member := range stored {
+			chosen[name] = member
+		}
+	}
+	if prev != nil {
+		for _, g := range prev.Groups {
+			chosen[g.Info().Name] = g.Now().Info().Name
+		}
+	}
+	return chosen
+}
+
+func dialingOf(c *config.Config) dialing {
+	d := dialing{ipv6: c.IPv6, concurrent: c.TCPConcurrent, roots: fmt.Sprint(c.TLS.CustomCertificates)}
+	d.socket = sysnet.Options{
+		Interface: c.InterfaceName, Mark: c.RoutingMark,
+		KeepAlive: sysnet.KeepAlive{Off: c.DisableKeepAlive, Idle: c.KeepAliveIdle, Interval: c.KeepAliveInterval},
+	}
+	return d
+}
+
+// authorities are the system's and the file's; nil is the system's alone.
+func authorities(pems []string) (*x509.CertPool, error) {
+	if len(pems) == 0 {
+		return nil, nil
+	}
+	pool, err := x509.SystemCertPool()
+	if err != nil {
+		pool = x509.NewCertPool()
+	}
+	for i, pem := range pems {
+		if !pool.AppendCertsFromPEM([]byte(pem)) {
+			return nil, fmt.Errorf("tls.custom-certifactes[%d]: want a certificate in PEM", i)
+		}
+	}
+	return pool, nil
+}
+
+func (b *builder) add(o outbound.Outbound) {
+	name := o.Info().Name
+	b.Outbounds[name] = o
+	b.Order = append(b.Order, name)
+}
+
+// keep returns the outbound that ran under name, if it was made of the same, or makes it.
+func (b *builder) keep(p config.Proxy, make func() outbound.Outbound) outbound.Outbound {
+	p.Pos = config.Pos{}
+	m := made{proxy: p, base: b.base}
+	if b.prev != nil {
+		old, ok := b.prev.made[p.Name]
+		if ok && old.base == m.base && reflect.DeepEqual(old.proxy, m.proxy) {
+			m.out = old.out
+		}
+	}
+	if m.out == nil {
+		m.out = make()
+	}
+	b.made[p.Name] = m
+	return m.out
+}
+
+func (b *builder) builtIn() {
+	for _, o := range []struct{ name, kind string }{
+		{"DIRECT", "Direct"}, {"REJECT", "Reject"}, {"REJECT-DROP", "RejectDrop"},
+		{"COMPATIBLE", "Compatible"}, {"PASS", "Pass"},
+	} {
+		b.add(b.keep(config.Proxy{Name: o.name, Type: o.kind}, func() outbound.Outbound {
+			info := outbound.Info{Name: o.name, Type: o.kind, ID: outbound.NewID(), UDP: true}
+			switch o.kind {
+			case "Reject":
+				return outbound.NewReject(info, 0)
+			case "RejectDrop":
+				return outbound.NewReject(info, dropHold)
+			}
+			return outbound.NewDirect(info, b.dialer(&config.Proxy{}))
+		}))
+	}
+}
+
+// dialer makes the sockets of p.
+func (b *builder) dialer(p *config.Proxy) *outbound.Dialer {
+	d := &outbound.Dialer{
+		Socket: b.base.socket, IPv6: b.base.ipv6, Concurrent: b.base.concurrent,
+		Family: families[p.IPVersion], Lookup: systemLookup(b.base.ipv6),
+	}
+	d.Socket.FastOpen, d.Socket.Multipath = p.TFO, p.MPTCP
+	if p.InterfaceName != "" {
+		d.Socket.Interface = p.InterfaceName
+	}
+	if p.RoutingMark != 0 {
+		d.Socket.Mark = p.RoutingMark
+	}
+	if p.DialerProxy != "" {
+		d.Via = b.relay.byName(p.DialerProxy)
+	}
+	return d
+}
+
+var errGone = errors.New("dialer-proxy: no such proxy or group")
+
+// byName finds an outbound by name in what runs when it dials: an outbound that is kept must not
+// hold a node or a group of a configuration that is gone.
+func (r *Relay) byName(name string) func() (outbound.Outbound, error) {
+	return func() (outbound.Outbound, error) {
+		if o := r.current.Load().Outbounds[name]; o != nil {
+			return o, nil
+		}
+		return nil, fmt.Errorf("%w: %q", errGone, name)
+	}
+}
+
+var families = map[string]outbound.Family{
+	"": outbound.Dual, "dual": outbound.Dual, "ipv4": outbound.IPv4Only, "ipv6": outbound.IPv6Only,
+	"ipv4-prefer": outbound.IPv4First, "ipv6-prefer": outbound.IPv6First,
+}
+
+// proxy builds one node of the file.
+func (b *builder) proxy(p *config.Proxy) {
+	b.add(b.keep(*p, func() outbound.Outbound {
+		info := outbound.Info{
+			Name: p.Name, Type: typeNames[p.Type], ID: outbound.NewID(), UDP: p.UDP, UOT: p.UoT, XUDP: p.XUDP,
+			TFO: p.TFO, MPTCP: p.MPTCP, SMux: p.SMux,
+			Interface: p.InterfaceName, RoutingMark: p.RoutingMark, DialerProxy: p.DialerProxy,
+		}
+		switch p.Type {
+		case "direct":
+			info.UDP = true
+			return outbound.NewDirect(info, b.dialer(p))
+		case "reject":
+			info.UDP = true
+			return outbound.NewReject(info, 0)
+		case "http":
+			info.UDP = false
+			return httpproxy.New(httpproxy.Config{
+				Info: info, Server: b.server(p), Dialer: b.dialer(p),
+				Username: p.HTTP.Username, Password: p.HTTP.Password, Headers: p.HTTP.Headers,
+				TLS: b.tls(p, p.HTTP.TLS, p.HTTP.SNI, p.HTTP.SkipCertVerify, p.HTTP.Fingerprint),
+			})
+		case "socks5":
+			return socksproxy.New(socksproxy.Config{
+				Info: info, Server: b.server(p), Dialer: b.dialer(p),
+				Username: p.SOCKS5.Username, Password: p.SOCKS5.Password,
+				TLS: b.tls(p, p.SOCKS5.TLS, p.SOCKS5.SNI, p.SOCKS5.SkipCertVerify, p.SOCKS5.Fingerprint),
+			})
+		}
+		return outbound.NewUnbuilt(info, p.Type)
+	}))
+}
+
+// server is where a node is; a host that is no host is a problem of the file.
+func (b *builder) server(p *config.Proxy) flow.Addr {
+	a := flow.Addr{Port: p.Port}
+	var err error
+	if a.Host, a.IP, err = flow.ParseHost(p.Server); err != nil {
+		b.report(p.Pos, fmt.Sprintf("proxies: %q: server", p.Name), "want a host name or an address")
+	}
+	return a
+}
+
+func (b *builder) tls(p *config.Proxy, on bool, sni string, skip bool, fingerprint string) *transport.TLS {
+	if !on {
+		return nil
+	}
+	if sni == "" {
+		sni = p.Server
+	}
+	if fingerprint != "" {
+		if _, err := transport.ParseFingerprint(fingerprint); err != nil {
+			b.report(p.Pos, fmt.Sprintf("proxies: %q", p.Name), err.Error())
+		}
+	}
+	return &transport.TLS{ServerName: sni, SkipVerify: skip, Fingerprint: fingerprint, Roots: b.roots}
+}
+
+func (b *builder) report(at config.Pos, path, message string) {
+	b.problem = append(b.problem, config.Diagnostic{
+		Severity: config.Error, File: b.Config.File, Line: at.Line, Column: at.Column, Path: path, Message: message,
+	})
+}
+
+// groups builds the groups, members first, and GLOBAL.
+func (b *builder) groups(chosen map[string]string) {
+	byName := make(map[string]*config.Group, len(b.Config.Groups))
+	for i := range b.Config.Groups {
+		byName[b.Config.Groups[i].Name] = &b.Config.Groups[i]
+	}
+	built := make(map[string]*group.Select)
+	var make1 func(c *config.Group) *group.Select
+	make1 = func(c *config.Group) *group.Select {
+		if g := built[c.Name]; g != nil {
+			return g
+		}
+		members := make([]outbound.Outbound, 0, len(c.Proxies))
+		for _, m := range c.Proxies {
+			if sub := byName[m.Name]; sub != nil { // the file has no loops: config has looked
+				members = append(members, make1(sub))
+			} else if o := b.Outbounds[m.Name]; o != nil {
+				members = append(members, o)
+			}
+		}
+		g := b.selectGroup(c, members, chosen)
+		built[c.Name] = g
+		return g
+	}
+	for i := range b.Config.Groups {
+		b.Groups = append(b.Groups, make1(&b.Config.Groups[i]))
+	}
+	if byName["GLOBAL"] == nil {
+		b.Groups = append(b.Groups, b.global(chosen))
+	}
+	for _, g := range b.Groups {
+		b.add(g)
+	}
+}
+
+func (b *builder) selectGroup(c *config.Group, members []outbound.Outbound, chosen map[string]string) *group.Select {
+	if len(members) == 0 {
+		empty := c.EmptyFallback
+		if b.Outbounds[empty] == nil {
+			empty = "COMPATIBLE"
+		}
+		members = []outbound.Outbound{b.Outbounds[empty]}
+	}
+	g := group.NewSelect(group.Config{
+		Name: c.Name, Members: members, Default: c.DefaultSelected, DisableUDP: c.DisableUDP,
+		Hidden: c.Hidden, Icon: c.Icon, TestURL: c.URL, Empty: c.EmptyFallback,
+	})
+	if want, ok := chosen[c.Name]; ok {
+		_ = g.Select(want) // a member that is gone leaves the default
+	}
+	return g
+}
+
+// global is the group that decides in global mode: everything, in the order of the file.
+func (b *builder) global(chosen map[string]string) *group.Select {
+	members := []outbound.Outbound{b.Outbounds["DIRECT"], b.Outbounds["REJECT"]}
+	for i := range b.Config.Proxies {
+		members = append(members, b.Outbounds[b.Config.Proxies[i].Name])
+	}
+	for _, g := range b.Groups {
+		members = append(members, g)
+	}
+	return b.selectGroup(&config.Group{Name: "GLOBAL"}, members, chosen)
+}
+
+// rules compiles the rules and finds their targets.
+func (b *builder) rules() {
+	rules := make([]rule.Rule, len(b.Config.Rules))
+	for i, r := range b.Config.Rules {
+		rules[i] = rule.Rule{Type: r.Type, Payload: r.Payload, Target: r.Target, Params: r.Params}
+	}
+	program, errs := rule.Compile(rules)
+	for _, e := range errs {
+		b.report(b.Config.Rules[e.Index].Pos, fmt.Sprintf("rules[%d]", e.Index), e.Err.Error())
+	}
+	if len(errs) > 0 {
+		return
+	}
+	s := &engine.Snapshot{
+		Rules: program, Direct: b.Outbounds["DIRECT"], Global: b.Outbounds["GLOBAL"],
+		Mode: modes[b.Config.Mode], Lookup: systemLookup(b.base.ipv6),
+		Targets: make([]outbound.Outbound, len(rules)),
+	}
+	for i, r := range rules {
+		s.Targets[i] = b.Outbounds[r.Target] // config knows that it is there
+	}
+	b.Program, b.snapshot = program, s
+}
+
+var modes = map[config.Mode]engine.Mode{
+	config.ModeRule: engine.ByRule, config.ModeGlobal: engine.Global, config.ModeDirect: engine.Direct,
+}
+
+// typeNames are the API's words for the types of the file.
+var typeNames = map[string]string{
+	"direct": "Direct", "reject": "Reject", "dns": "Dns", "ss": "Shadowsocks", "ssr": "ShadowsocksR",
+	"snell": "Snell", "socks5": "Socks5", "http": "Http", "vmess": "Vmess", "vless": "Vless",
+	"trojan": "Trojan", "hysteria": "Hysteria", "hysteria2": "Hysteria2", "wireguard": "WireGuard",
+	"tuic": "Tuic", "ssh": "Ssh", "mieru": "Mieru", "anytls": "AnyTLS", "masque": "Masque",
+	"sudoku": "Sudoku",
+}
+
+// systemLookup asks the system's resolver.
+func systemLookup(ipv6 bool) func(context.Context, string) ([]netip.Addr, error) {
+	network := "ip"
+	if !ipv6 {
+		network = "ip4"
+	}
+	return func(ctx context.Context, host string) ([]netip.Addr, error) {
+		addrs, err := net.DefaultResolver.LookupNetIP(ctx, network, host)
+		for i := range addrs {
+			addrs[i] = addrs[i].Unmap()
+		}
+		return addrs, err
+	}
+}
+
+// logLevel turns the file's word into slog's.
+func logLevel(l config.LogLevel) slog.Level {
+	switch l {
+	case config.LogDebug:
+		return slog.LevelDebug
+	case config.LogWarning:
+		return slog.LevelWarn
+	case config.LogError:
+		return slog.LevelError
+	case config.LogSilent:
+		return logs.Silent
+	}
+	return slog.LevelInfo
+}

@@ -1,0 +1,173 @@
+// Package relay builds a running relay from a configuration and changes it as a transaction:
+// everything that can fail happens beside what runs, then one store makes it so.
+package relay
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"log/slog"
+	"sync"
+	"sync/atomic"
+
+	"github.com/switchyard-proxy/switchyard/relay/config"
+	"github.com/switchyard-proxy/switchyard/relay/engine"
+	"github.com/switchyard-proxy/switchyard/relay/group"
+	"github.com/switchyard-proxy/switchyard/relay/logs"
+	"github.com/switchyard-proxy/switchyard/relay/state"
+	"github.com/switchyard-proxy/switchyard/relay/track"
+)
+
+// Part is something beside the relay that changes with the configuration: the controller.
+type Part interface {
+	// Prepare acquires what next needs, without touching what runs. prev is nil at start.
+	Prepare(prev, next *config.Config) (Change, error)
+	// Name is what a failed step is called.
+	Name() string
+}
+
+// Change is a prepared step. One of the two is called, once; neither can fail.
+type Change interface {
+	Commit()
+	Abort()
+}
+
+// StepError says which step of a change failed. Nothing has changed.
+type StepError struct {
+	Step string // "build", "inbounds" or a part's name
+	Err  error
+}
+
+func (e *StepError) Error() string { return e.Step + ": " + e.Err.Error() }
+
+// Unwrap returns the cause.
+func (e *StepError) Unwrap() error { return e.Err }
+
+// Relay is the running relay.
+type Relay struct {
+	hub    *logs.Hub
+	log    *slog.Logger
+	store  *state.Store
+	engine *engine.Engine
+
+	applying sync.Mutex // one change at a time; flows never take this lock
+	inbounds *inbounds
+	parts    []Part
+	current  atomic.Pointer[Running]
+	flows    context.Context // ends with the daemon
+}
+
+// New makes a relay that serves nothing yet.
+func New(hub *logs.Hub, store *state.Store) *Relay {
+	log := hub.Logger()
+	r := &Relay{hub: hub, log: log, store: store}
+	r.engine = engine.New(log, track.NewTable())
+	return r
+}
+
+// Add makes p part of every change from now on. It is called before Start.
+func (r *Relay) Add(p Part) { r.parts = append(r.parts, p) }
+
+// Table is the table of live flows.
+func (r *Relay) Table() *track.Table { return r.engine.Table }
+
+// Panics counts the bugs that ended a flow.
+func (r *Relay) Panics() int64 { return r.engine.Panics() }
+
+// Current is what runs; nil before the first Apply.
+func (r *Relay) Current() *Running { return r.current.Load() }
+
+// Run serves until ctx is done. started is called once the engine runs; it makes the first Apply.
+func (r *Relay) Run(ctx context.Context, started func() error) error {
+	flows, end := context.WithCancel(context.Background())
+	defer end()
+	r.flows = flows
+	r.inbounds = newInbounds(r.engine, r.log)
+	served := make(chan error, 1)
+	go func() { served <- r.engine.Serve(flows) }()
+	err := started()
+	if err == nil {
+		<-ctx.Done()
+	}
+	r.applying.Lock() // no change begins any more
+	defer r.applying.Unlock()
+	r.inbounds.stop()
+	end()
+	return errors.Join(err, <-served, r.inbounds.wait(), r.store.Close())
+}
+
+// Apply makes c the running configuration, or changes nothing and says why: with a
+// *config.Error for what is wrong in c, else with a *StepError.
+func (r *Relay) Apply(c *config.Config) error {
+	r.applying.Lock()
+	defer r.applying.Unlock()
+	return r.apply(c)
+}
+
+// Patch clones the running configuration, lets change edit it, and applies the result.
+func (r *Relay) Patch(change func(c *config.Config) error) error {
+	r.applying.Lock()
+	defer r.applying.Unlock()
+	c := r.current.Load().Config.Clone()
+	if err := change(c); err != nil {
+		return err
+	}
+	return r.apply(c)
+}
+
+func (r *Relay) apply(c *config.Config) (err error) {
+	if err := c.Validate().Err(); err != nil {
+		return err
+	}
+	prev := r.current.Load()
+	next, err := r.build(c, prev)
+	if err != nil {
+		return err
+	}
+	var changes []Change
+	defer func() {
+		if err != nil {
+			for _, change := range changes {
+				change.Abort()
+			}
+		}
+	}()
+	binding, err := r.inbounds.prepare(c)
+	if err != nil {
+		return &StepError{Step: "inbounds", Err: err}
+	}
+	changes = append(changes, binding)
+	for _, p := range r.parts {
+		var old *config.Config
+		if prev != nil {
+			old = prev.Config
+		}
+		change, err := p.Prepare(old, c)
+		if err != nil {
+			return &StepError{Step: p.Name(), Err: err}
+		}
+		changes = append(changes, change)
+	}
+	r.engine.Use(next.snapshot)
+	r.current.Store(next) // nothing after this line can fail
+	r.hub.SetLevel(logLevel(c.LogLevel))
+	for _, change := range changes {
+		change.Commit()
+	}
+	return nil
+}
+
+// Select makes member the choice of group and remembers it where the configuration says so.
+func (r *Relay) Select(g *group.Select, member string) error {
+	if err := g.Select(member); err != nil {
+		return err
+	}
+	if !r.current.Load().Config.Profile.StoreSelected {
+		return nil
+	}
+	if err := r.store.Select(g.Info().Name, member); err != nil {
+		// The choice is made; only its memory is lost, and a reload keeps it all the same.
+		r.log.Warn(fmt.Sprintf("the choice of %q will not survive a restart: %v", g.Info().Name, err))
+	}
+	return nil
+}

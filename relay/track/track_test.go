@@ -1,0 +1,123 @@
+package track
+
+import (
+	"regexp"
+	"sync"
+	"testing"
+)
+
+func TestTable(t *testing.T) {
+	tb := NewTable()
+	uuid4 := regexp.MustCompile(`^[0-9a-f]{8}-[0-9a-f]{4}-4[0-9a-f]{3}-[89ab][0-9a-f]{3}-[0-9a-f]{12}$`)
+	var entries []*Entry
+	for range 100 {
+		e := new(Entry)
+		tb.Open(e, func() { tb.Remove(e, ByAPI) })
+		entries = append(entries, e)
+		if id := e.ID.String(); !uuid4.MatchString(id) || tb.Find(id) != e {
+			t.Fatalf("id %q", id)
+		}
+	}
+	for i, e := range tb.Live(nil) {
+		if e != entries[i] {
+			t.Fatal("not the order in which they were opened")
+		}
+	}
+	entries[3].Up.Add(10)
+	entries[3].Down.Add(20)
+	entries[3].End(ByAPI)
+	entries[3].End(Idle) // the first reason stands
+	tb.Remove(entries[3], Done)
+	if up, down := tb.Totals(); up != 10 || down != 20 || entries[3].Reason() != ByAPI || len(tb.Live(nil)) != 99 {
+		t.Errorf("totals %d, %d, reason %q, %d live", up, down, entries[3].Reason(), len(tb.Live(nil)))
+	}
+	f := func(id string) {
+		t.Helper()
+		if tb.Find(id) != nil {
+			t.Errorf("found %q", id)
+		}
+	}
+	f("")
+	f(entries[3].ID.String())
+	f("00000000-0000-4000-8000-000000000001")
+	f("------------------------------------")
+	f("zzzzzzzz-zzzz-4zzz-8zzz-zzzzzzzzzzzz")
+	f("000000000000000000000000000000000000")
+}
+
+func TestRates(t *testing.T) {
+	tb := NewTable()
+	e := new(Entry)
+	tb.Open(e, func() {})
+	e.Down.Add(5)
+	tb.Tick()
+	e.Down.Add(2)
+	tb.Remove(e, Done)
+	tb.Tick()
+	if r := tb.Rates(); r.Down != 2 || r.DownTotal != 7 {
+		t.Errorf("%+v", r)
+	}
+}
+
+// TestTotalsNeverFall sums while flows come and go.
+func TestTotalsNeverFall(t *testing.T) {
+	tb := NewTable()
+	var wait sync.WaitGroup
+	for range 4 {
+		wait.Go(func() {
+			for range 2000 {
+				e := new(Entry)
+				tb.Open(e, func() {})
+				e.Up.Add(1)
+				tb.Remove(e, Done)
+			}
+		})
+	}
+	done := make(chan struct{})
+	go func() { wait.Wait(); close(done) }()
+	var last int64
+	for {
+		up, _ := tb.Totals()
+		if up < last {
+			t.Fatalf("%d after %d", up, last)
+		}
+		last = up
+		select {
+		case <-done:
+			if up, _ := tb.Totals(); up != 8000 {
+				t.Errorf("%d in all", up)
+			}
+			return
+		default:
+		}
+	}
+}
+
+func TestSweepEndsQuietHalfClosedFlows(t *testing.T) {
+	tb := NewTable()
+	quiet, busy, whole := new(Entry), new(Entry), new(Entry)
+	for _, e := range []*Entry{quiet, busy, whole} {
+		tb.Open(e, func() {})
+	}
+	quiet.HalfClosed()
+	busy.HalfClosed()
+	for range 5 {
+		busy.Up.Add(1)
+		tb.Sweep(2)
+	}
+	if quiet.Reason() != Idle || busy.Reason() != "" || whole.Reason() != "" {
+		t.Errorf("%q, %q, %q", quiet.Reason(), busy.Reason(), whole.Reason())
+	}
+}
+
+func FuzzFind(f *testing.F) {
+	tb := NewTable()
+	e := new(Entry)
+	tb.Open(e, func() {})
+	f.Add(e.ID.String())
+	f.Fuzz(func(t *testing.T, id string) {
+		if got := tb.Find(id); got != nil && got.ID.String() != id {
+			t.Fatalf("%q finds %q", id, got.ID)
+		}
+	})
+}
