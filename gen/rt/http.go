@@ -116,8 +116,9 @@ func (s *Server) Authenticate(ctx *fasthttp.RequestCtx, scheme Scheme) bool {
 }
 
 // Prepare sets r up for the contract: names in paths are matched undecoded, a wrong method is 405
-// without a body, an unknown path 404 with a text body, a panic 500.
-func (s *Server) Prepare(r *router.Router) {
+// without a body, an unknown path 404 with a text body, a panic 500. What slashed routes is also
+// reached with a slash at the end; the tree of one router cannot hold both.
+func (s *Server) Prepare(r, slashed *router.Router) {
 	r.RedirectTrailingSlash = false
 	r.RedirectFixedPath = false
 	r.HandleOPTIONS = false
@@ -125,10 +126,20 @@ func (s *Server) Prepare(r *router.Router) {
 	r.MethodNotAllowed = func(ctx *fasthttp.RequestCtx) {
 		allow := string(ctx.Response.Header.Peek("Allow"))
 		allow = strings.TrimPrefix(strings.Replace(allow, ", OPTIONS", "", 1), "OPTIONS, ")
-		ctx.Response.Header.Set("Allow", allow)
-		Empty(ctx, fasthttp.StatusMethodNotAllowed)
+		methodNotAllowed(ctx, allow)
 	}
 	r.NotFound = func(ctx *fasthttp.RequestCtx) {
+		path := string(ctx.URI().PathOriginal())
+		if short, ok := strings.CutSuffix(path, "/"); ok && short != "" {
+			if h, _ := slashed.Lookup(string(ctx.Method()), short, ctx); h != nil {
+				h(ctx)
+				return
+			}
+			if allow := allowed(slashed, short); allow != "" {
+				methodNotAllowed(ctx, allow)
+				return
+			}
+		}
 		ctx.Response.Header.Set("X-Content-Type-Options", "nosniff")
 		ctx.SetStatusCode(fasthttp.StatusNotFound)
 		ctx.SetContentType("text/plain; charset=utf-8")
@@ -139,6 +150,21 @@ func (s *Server) Prepare(r *router.Router) {
 		ctx.Response.ResetBody()
 		Fail(ctx, fasthttp.StatusInternalServerError)
 	}
+}
+
+func allowed(r *router.Router, path string) string {
+	var methods []string
+	for _, m := range []string{"DELETE", "GET", "PATCH", "POST", "PUT"} {
+		if h, _ := r.Lookup(m, path, nil); h != nil {
+			methods = append(methods, m)
+		}
+	}
+	return strings.Join(methods, ", ")
+}
+
+func methodNotAllowed(ctx *fasthttp.RequestCtx, allow string) {
+	ctx.Response.Header.Set("Allow", allow)
+	Empty(ctx, fasthttp.StatusMethodNotAllowed)
 }
 
 func (s *Server) panicked(v any) {
