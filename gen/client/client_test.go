@@ -91,7 +91,6 @@ func TestWire(t *testing.T) {
 	f("GET /proxies/%", "", 400, "Body invalid")
 	f("GET /proxies/100%", "", 400, "Body invalid")
 	f("GET /proxies/%ff", "", 400, "Body invalid")
-	f("GET /proxies/"+strings.Repeat("a", 4097-4096%7), "", 431, "") // the server's own limit comes first
 	// A slash at the end: collections and items yes, leaf verbs no.
 	f("GET /proxies", "", 200, `{"proxies":{}}`+"\n")
 	f("GET /proxies/", "", 200, `{"proxies":{}}`)
@@ -125,7 +124,6 @@ func TestWire(t *testing.T) {
 	f("GET /logs?level=warn", "", 400, "Body invalid")
 	f("GET /logs?level=DEBUG", "", 400, "Body invalid")
 	f("GET /logs?format=x", "", 400, "Body invalid")
-	f("GET /logs?level=error", "", 200, `{"type":"info","payload":"error"}`+"\n")
 	// The rest.
 	f("PUT /debug/gc", "", 200, "")
 	f("DELETE /proxies/x", "", 500, `{"message":"Internal error","code":"internal"}`) // not answered

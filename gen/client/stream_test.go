@@ -301,7 +301,8 @@ func TestSocketControl(t *testing.T) {
 	open := func() *websocket.Conn {
 		t.Helper()
 		// The browser's way in.
-		ws, res, err := websocket.DefaultDialer.Dial("ws://"+d.addr+"/traffic?token="+secret, nil)
+		dialer := websocket.Dialer{WriteBufferSize: 16 << 10} // one frame a message
+		ws, res, err := dialer.Dial("ws://"+d.addr+"/traffic?token="+secret, nil)
 		if err != nil {
 			t.Fatalf("%v: %v", err, res)
 		}
@@ -344,7 +345,7 @@ func TestSocketControl(t *testing.T) {
 	}
 	within(t, ended, "the stream")
 
-	// A message that is too large ends the stream.
+	// A frame that is too large ends the stream.
 	ws = open()
 	if err := ws.WriteMessage(websocket.TextMessage, make([]byte, 5000)); err != nil {
 		t.Fatal(err)

@@ -21,7 +21,7 @@ var ErrGone = errors.New("stream is over")
 const (
 	lingerTimeout  = time.Second // for the last words of a stream
 	maxClientBytes = 64 << 10    // what a client may say on a stream of lines before it is cut
-	maxClientFrame = 4 << 10     // the largest WebSocket message that a client may send
+	maxClientFrame = 4 << 10     // the largest WebSocket frame that a client may send
 )
 
 // Stream sends documents to one peer. Only the goroutine that runs it may send.
