@@ -6,6 +6,7 @@ import (
 	"path/filepath"
 	"runtime"
 	"strings"
+	"sync"
 	"sync/atomic"
 	"testing"
 	"time"
@@ -144,12 +145,7 @@ func start(t *testing.T, network string, options rt.Options, traffic func(s serv
 	}
 	served := make(chan error, 1)
 	go func() { served <- srv.Serve(ln) }()
-	down := false
-	d.shutdown = func() {
-		if down {
-			return
-		}
-		down = true
+	d.shutdown = sync.OnceFunc(func() {
 		cancel()
 		if err := srv.Shutdown(); err != nil {
 			t.Error(err)
@@ -163,7 +159,7 @@ func start(t *testing.T, network string, options rt.Options, traffic func(s serv
 		if strings.Contains(string(stacks), "rt.(*Stream).watch") {
 			t.Errorf("a stream leaks:\n%s", stacks)
 		}
-	}
+	})
 	t.Cleanup(d.shutdown)
 	return d
 }
