@@ -1,15 +1,17 @@
 # The generated code: `make gen` writes every file, `make gen-check` tells which would change. Run
 # from the root of the repository; templates are found relative to it.
 
-GEN_CONFIGS := types append server client streams spec
+GEN_CONFIGS := types append server client streams
 GEN_TOOL    := go tool oapi-codegen
+GEN_SPEC    := gen/spec/openapi.gen.json
 
 .PHONY: gen gen-check
 
 gen:
 	@set -e; for n in $(GEN_CONFIGS); do \
 		$(GEN_TOOL) -config gen/cfg/$$n.yaml openapi.yaml; \
-	done
+	done; \
+	go run ./gen/internal/tojson < openapi.yaml > $(GEN_SPEC).new; mv $(GEN_SPEC).new $(GEN_SPEC)
 
 # The place of the output is in the config and beats the command line, so a copy of the config
 # points it elsewhere.
@@ -19,9 +21,12 @@ gen-check:
 		f=$$(sed -n 's/^output: //p' gen/cfg/$$n.yaml); mkdir -p "$$dir/$${f%/*}"; \
 		sed "s|^output: |&$$dir/|" gen/cfg/$$n.yaml > "$$dir/$$n.yaml"; \
 		$(GEN_TOOL) -config "$$dir/$$n.yaml" openapi.yaml; \
+	done; \
+	mkdir -p "$$dir/gen/spec"; go run ./gen/internal/tojson < openapi.yaml > "$$dir/$(GEN_SPEC)"; \
+	for f in $$(cd "$$dir" && find gen -type f); do \
 		cmp -s "$$dir/$$f" "$$f" || { echo "$$f is not what openapi.yaml makes: run make gen" >&2; status=1; }; \
 	done; \
-	for f in $$(find gen -name '*.gen.go'); do \
+	for f in $$(find gen -name '*.gen.*'); do \
 		test -e "$$dir/$$f" || { echo "$$f is made by no config" >&2; status=1; }; \
 	done; \
 	exit $$status

@@ -127,7 +127,7 @@ func TestWire(t *testing.T) {
 	// The rest.
 	f("PUT /debug/gc", "", 200, "")
 	f("DELETE /proxies/x", "", 500, `{"message":"Internal error","code":"internal"}`) // not answered
-	f("DELETE /connections", "", 500, "Internal error")                                // panics
+	f("DELETE /connections", "", 500, "Internal error")                               // panics
 	if n := d.panics.Load(); n != 1 {
 		t.Fatalf("%d panics", n)
 	}
