@@ -7,7 +7,7 @@ GEN_SPEC    := gen/spec/openapi.gen.json
 
 .PHONY: gen gen-check
 
-gen:
+gen: ## write gen/ from openapi.yaml
 	@set -e; for n in $(GEN_CONFIGS); do \
 		$(GEN_TOOL) -config gen/cfg/$$n.yaml openapi.yaml; \
 	done; \
@@ -15,7 +15,7 @@ gen:
 
 # The place of the output is in the config and beats the command line, so a copy of the config
 # points it elsewhere.
-gen-check:
+gen-check: ## tell which files of gen/ openapi.yaml would change
 	@set -e; dir=$$(mktemp -d); trap 'rm -rf "$$dir"' EXIT; status=0; \
 	for n in $(GEN_CONFIGS); do \
 		f=$$(sed -n 's/^output: //p' gen/cfg/$$n.yaml); mkdir -p "$$dir/$${f%/*}"; \

@@ -60,7 +60,9 @@ func TestAppendJSON(t *testing.T) {
 	f(ptr(sampleProxy()))
 	f(sampleConnections(3))
 	f(&ProxyMap{Proxies: map[string]Proxy{"p": sampleProxy(), "q": sampleProxy()}})
-	f(&Config{Tun: Tun{DNSHijack: []string{"a"}}, LanAllowedIps: []string{"::/0"}, Authentication: []string{}})
+	f(&Config{
+		Tun: Tun{DNSHijack: []string{"a"}}, LanAllowedIps: []string{"::/0"}, Authentication: []string{},
+	})
 	f(&Traffic{Up: 1, Down: -1, UpTotal: 1 << 62, DownTotal: 0})
 	f(&Error{Message: "x", Code: ErrorCodeApplyFailed, Step: ptr("bind")})
 	f(&Error{Message: "x", Diagnostics: []Diagnostic{{Line: 1, Hint: ptr("h")}}})
@@ -124,7 +126,8 @@ func TestCheckRequired(t *testing.T) {
 	f(&LogEvent{}, `{"type":"info","payload":""}`, "")
 	f(&LogEvent{}, `{"type":"info"}`, "payload: missing")
 	f(&LogEvent{}, `{"type":null,"payload":""}`, "type: missing")
-	f(&StructuredLog{}, `{"time":"","level":"","message":"","fields":[{"key":"k"}]}`, "[0].value: missing")
+	f(&StructuredLog{}, `{"time":"","level":"","message":"","fields":[{"key":"k"}]}`,
+		"[0].value: missing")
 	f(&TestState{}, `{"alive":true,"history":[]}`, "")
 	f(&ConfigPatch{}, `{"tun":null,"port":null}`, "")
 }

@@ -55,12 +55,15 @@ func (h *handler) SelectProxy(
 	return w.Empty204()
 }
 
-func (h *handler) PatchConfigs(_ *fasthttp.RequestCtx, body *api.ConfigPatch, w server.PatchConfigsW) rt.Reply {
+func (h *handler) PatchConfigs(
+	_ *fasthttp.RequestCtx, _ *api.ConfigPatch, w server.PatchConfigsW,
+) rt.Reply {
 	return w.Empty204()
 }
 
 func (h *handler) ReplaceConfigs(
-	_ *fasthttp.RequestCtx, q server.ReplaceConfigsQuery, _ *api.ConfigSource, w server.ReplaceConfigsW,
+	_ *fasthttp.RequestCtx, q server.ReplaceConfigsQuery, _ *api.ConfigSource,
+	w server.ReplaceConfigsW,
 ) rt.Reply {
 	if q.Force {
 		return w.Empty204()
@@ -87,7 +90,9 @@ func (h *handler) GetConnections(
 	})
 }
 
-func (h *handler) StreamLogs(_ *fasthttp.RequestCtx, q server.StreamLogsQuery, w server.StreamLogsW) rt.Reply {
+func (h *handler) StreamLogs(
+	_ *fasthttp.RequestCtx, q server.StreamLogsQuery, w server.StreamLogsW,
+) rt.Reply {
 	if q.Format == api.LogFormatStructured {
 		return w.StreamStructured(func(s server.StructuredLogStream) error {
 			return s.Send(&api.StructuredLog{Level: api.StructuredLevelWarn, Message: string(q.Level)})
@@ -113,7 +118,9 @@ type daemon struct {
 
 // start serves traffic, and all else, on a listener of network, until the test ends. It fails the
 // test when a stream outlives the server.
-func start(t *testing.T, network string, options rt.Options, traffic func(s server.TrafficStream) error) *daemon {
+func start(
+	t *testing.T, network string, options rt.Options, traffic func(s server.TrafficStream) error,
+) *daemon {
 	t.Helper()
 	address := "127.0.0.1:0"
 	if network == "unix" {

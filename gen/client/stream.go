@@ -21,8 +21,11 @@ const (
 	closeTimeout = time.Second
 )
 
+// builder makes the request of a feed.
+type builder func() (*http.Request, error)
+
 // lines yields the documents of a stream of lines.
-func lines[T any](ctx context.Context, c *Client, build func() (*http.Request, error)) iter.Seq2[T, error] {
+func lines[T any](ctx context.Context, c *Client, build builder) iter.Seq2[T, error] {
 	return func(yield func(T, error) bool) {
 		var zero T
 		ctx, cancel := context.WithCancel(ctx)
@@ -59,7 +62,7 @@ func lines[T any](ctx context.Context, c *Client, build func() (*http.Request, e
 }
 
 // messages yields the documents of a WebSocket.
-func messages[T any](ctx context.Context, c *Client, build func() (*http.Request, error)) iter.Seq2[T, error] {
+func messages[T any](ctx context.Context, c *Client, build builder) iter.Seq2[T, error] {
 	return func(yield func(T, error) bool) {
 		var zero T
 		ws, err := dial(ctx, c, build)
@@ -96,7 +99,7 @@ func messages[T any](ctx context.Context, c *Client, build func() (*http.Request
 }
 
 // dial opens a WebSocket as the HTTP client would dial: same proxy, same TLS, same socket.
-func dial(ctx context.Context, c *Client, build func() (*http.Request, error)) (*websocket.Conn, error) {
+func dial(ctx context.Context, c *Client, build builder) (*websocket.Conn, error) {
 	req, err := prepare(ctx, c, build)
 	if err != nil {
 		return nil, err
@@ -124,7 +127,7 @@ func dial(ctx context.Context, c *Client, build func() (*http.Request, error)) (
 	return ws, nil
 }
 
-func prepare(ctx context.Context, c *Client, build func() (*http.Request, error)) (*http.Request, error) {
+func prepare(ctx context.Context, c *Client, build builder) (*http.Request, error) {
 	req, err := build()
 	if err != nil {
 		return nil, err

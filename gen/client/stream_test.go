@@ -41,17 +41,24 @@ func hold(ended chan<- struct{}) func(s server.TrafficStream) error {
 	}
 }
 
-func bothWays(t *testing.T, f func(t *testing.T, feed func(*client.API, context.Context) iter.Seq2[api.Traffic, error])) {
+// feeder follows the traffic by one of the two ways.
+type feeder func(*client.API, context.Context) iter.Seq2[api.Traffic, error]
+
+func bothWays(t *testing.T, f func(t *testing.T, feed feeder)) {
 	t.Run("lines", func(t *testing.T) {
-		f(t, func(c *client.API, ctx context.Context) iter.Seq2[api.Traffic, error] { return c.EachTraffic(ctx) })
+		f(t, func(c *client.API, ctx context.Context) iter.Seq2[api.Traffic, error] {
+			return c.EachTraffic(ctx)
+		})
 	})
 	t.Run("socket", func(t *testing.T) {
-		f(t, func(c *client.API, ctx context.Context) iter.Seq2[api.Traffic, error] { return c.WatchTraffic(ctx) })
+		f(t, func(c *client.API, ctx context.Context) iter.Seq2[api.Traffic, error] {
+			return c.WatchTraffic(ctx)
+		})
 	})
 }
 
 func TestFeed(t *testing.T) {
-	bothWays(t, func(t *testing.T, feed func(*client.API, context.Context) iter.Seq2[api.Traffic, error]) {
+	bothWays(t, func(t *testing.T, feed feeder) {
 		d := start(t, "tcp", rt.Options{}, count)
 		want := int64(1)
 		for v, err := range feed(d.dial(t), t.Context()) {
@@ -73,7 +80,9 @@ func TestFeedShapes(t *testing.T) {
 	level := api.LogLevelDebug
 	p := &api.StreamLogsParams{Level: &level}
 	n := 0
-	for _, feed := range []iter.Seq2[api.LogEvent, error]{c.EachLogEvent(t.Context(), p), c.WatchLogEvent(t.Context(), p)} {
+	for _, feed := range []iter.Seq2[api.LogEvent, error]{
+		c.EachLogEvent(t.Context(), p), c.WatchLogEvent(t.Context(), p),
+	} {
 		for v, err := range feed {
 			if n++; err != nil || v.Payload != "debug" {
 				t.Fatalf("%+v, %v", v, err)
@@ -95,7 +104,7 @@ func TestFeedShapes(t *testing.T) {
 }
 
 func TestFeedRefused(t *testing.T) {
-	bothWays(t, func(t *testing.T, feed func(*client.API, context.Context) iter.Seq2[api.Traffic, error]) {
+	bothWays(t, func(t *testing.T, feed feeder) {
 		d := start(t, "tcp", rt.Options{}, count)
 		for _, err := range feed(d.dial(t, client.WithSecret("wrong")), t.Context()) {
 			var e *client.StatusError
@@ -107,7 +116,8 @@ func TestFeedRefused(t *testing.T) {
 	// A bad parameter is refused before the upgrade.
 	d := start(t, "tcp", rt.Options{}, nil)
 	interval := int32(1)
-	for _, err := range d.dial(t).WatchConnections(t.Context(), &api.GetConnectionsParams{Interval: &interval}) {
+	p := &api.GetConnectionsParams{Interval: &interval}
+	for _, err := range d.dial(t).WatchConnections(t.Context(), p) {
 		var e *client.StatusError
 		if !errors.As(err, &e) || e.Status != 400 || e.Code != "body_invalid" {
 			t.Fatal(err)
@@ -116,7 +126,7 @@ func TestFeedRefused(t *testing.T) {
 }
 
 func TestFeedLimit(t *testing.T) {
-	bothWays(t, func(t *testing.T, feed func(*client.API, context.Context) iter.Seq2[api.Traffic, error]) {
+	bothWays(t, func(t *testing.T, feed feeder) {
 		ended := make(chan struct{}, 1)
 		d := start(t, "tcp", rt.Options{MaxStreams: 1}, hold(ended))
 		for _, err := range feed(d.dial(t), t.Context()) {
@@ -143,7 +153,7 @@ func TestFeedLimit(t *testing.T) {
 }
 
 func TestFeedShutdown(t *testing.T) {
-	bothWays(t, func(t *testing.T, feed func(*client.API, context.Context) iter.Seq2[api.Traffic, error]) {
+	bothWays(t, func(t *testing.T, feed feeder) {
 		ended := make(chan struct{}, 1)
 		d := start(t, "tcp", rt.Options{}, hold(ended))
 		n := 0
@@ -162,7 +172,7 @@ func TestFeedShutdown(t *testing.T) {
 }
 
 func TestFeedCancel(t *testing.T) {
-	bothWays(t, func(t *testing.T, feed func(*client.API, context.Context) iter.Seq2[api.Traffic, error]) {
+	bothWays(t, func(t *testing.T, feed feeder) {
 		ended := make(chan struct{}, 1)
 		d := start(t, "tcp", rt.Options{}, hold(ended))
 		ctx, cancel := context.WithCancel(t.Context())
@@ -180,7 +190,7 @@ func TestFeedCancel(t *testing.T) {
 }
 
 func TestFeedPanic(t *testing.T) {
-	bothWays(t, func(t *testing.T, feed func(*client.API, context.Context) iter.Seq2[api.Traffic, error]) {
+	bothWays(t, func(t *testing.T, feed feeder) {
 		d := start(t, "tcp", rt.Options{}, func(server.TrafficStream) error { panic("bug") })
 		n := 0
 		for _, err := range feed(d.dial(t), t.Context()) {
@@ -228,7 +238,8 @@ func TestLinesHead(t *testing.T) {
 func TestLinesSlowReader(t *testing.T) {
 	ended := make(chan error, 1)
 	big := []byte(`"` + strings.Repeat("x", 1<<20) + "\"\n")
-	d := start(t, "tcp", rt.Options{WriteTimeout: 50 * time.Millisecond}, func(s server.TrafficStream) error {
+	o := rt.Options{WriteTimeout: 50 * time.Millisecond}
+	d := start(t, "tcp", o, func(s server.TrafficStream) error {
 		for {
 			if err := s.SendRaw(big); err != nil {
 				ended <- err
@@ -275,7 +286,9 @@ func TestSocketSilent(t *testing.T) {
 
 func TestSocketRefused(t *testing.T) {
 	d := start(t, "tcp", rt.Options{
-		CheckOrigin: func(ctx *fasthttp.RequestCtx) bool { return len(ctx.Request.Header.Peek("Origin")) == 0 },
+		CheckOrigin: func(ctx *fasthttp.RequestCtx) bool {
+			return len(ctx.Request.Header.Peek("Origin")) == 0
+		},
 	}, count)
 	f := func(status int, lines ...string) {
 		t.Helper()
@@ -290,11 +303,12 @@ func TestSocketRefused(t *testing.T) {
 	// Not a handshake.
 	f(400, "Upgrade: websocket")
 	f(400, "Upgrade: websocket", "Connection: Upgrade", "Sec-WebSocket-Version: 13")
-	f(400, "Upgrade: websocket", "Connection: Upgrade", "Sec-WebSocket-Version: 13", "Sec-WebSocket-Key: x")
+	f(400, "Upgrade: websocket", "Connection: Upgrade", "Sec-WebSocket-Version: 13",
+		"Sec-WebSocket-Key: x")
 	f(400, "Upgrade: websocket", "Connection: Upgrade", "Sec-WebSocket-Version: 8", socketHead[3])
 }
 
-// TestSocketControl shows that pings are answered, that a close frame is, and what is said at the end.
+// TestSocketControl shows that pings and a close frame are answered, and what is said at the end.
 func TestSocketControl(t *testing.T) {
 	ended := make(chan struct{}, 1)
 	d := start(t, "tcp", rt.Options{}, hold(ended))

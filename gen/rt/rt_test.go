@@ -13,7 +13,8 @@ import (
 
 func FuzzAppendString(f *testing.F) {
 	for _, s := range []string{
-		"", "plain", `"\/`, "\x00\x1f\x7f\b\f\n\r\t", "Япония 🇯🇵", "\xff\xfe", "a\xc3", "\u2028\u2029", "<&>",
+		"", "plain", `"\/`, "\x00\x1f\x7f\b\f\n\r\t", "Япония 🇯🇵", "\xff\xfe", "a\xc3",
+		"\u2028\u2029", "<&>",
 	} {
 		f.Add(s)
 	}

@@ -140,7 +140,8 @@ func (c *Checker) RoundTrip(req *http.Request) (*http.Response, error) {
 			res.Body.Close()
 			return nil, fmt.Errorf("%s %s: a stream is not in the contract", op.Method, op.Path)
 		}
-		res.Body = &lineChecker{ReadCloser: res.Body, check: func(line []byte) error { return checkJSON(schema, line) }}
+		check := func(line []byte) error { return checkJSON(schema, line) }
+		res.Body = &lineChecker{ReadCloser: res.Body, check: check}
 		return res, nil
 	}
 	b, err := io.ReadAll(res.Body)
@@ -155,7 +156,8 @@ func (c *Checker) RoundTrip(req *http.Request) (*http.Response, error) {
 		err = c.check(op, req, res, b)
 	}
 	if err != nil {
-		return nil, fmt.Errorf("%s %s: status %d, body %.200q: %w", req.Method, req.URL.RequestURI(), res.StatusCode, b, err)
+		return nil, fmt.Errorf("%s %s: status %d, body %.200q: %w",
+			req.Method, req.URL.RequestURI(), res.StatusCode, b, err)
 	}
 	return res, nil
 }
@@ -207,7 +209,8 @@ func (c *Checker) check(op *Operation, req *http.Request, res *http.Response, b 
 // checkUnrouted checks what is answered to a path or method that is not in the contract.
 func checkUnrouted(res *http.Response, b []byte, allow []string) error {
 	if len(allow) == 0 {
-		if res.StatusCode != http.StatusNotFound || strings.HasPrefix(res.Header.Get("Content-Type"), jsonType) {
+		isJSON := strings.HasPrefix(res.Header.Get("Content-Type"), jsonType)
+		if res.StatusCode != http.StatusNotFound || isJSON {
 			return errors.New("an unknown path is a 404 of plain text")
 		}
 		return nil

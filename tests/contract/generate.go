@@ -120,7 +120,8 @@ func (g *generator) queryCases(p *openapi3.Parameter) {
 
 func (g *generator) bodyCases(s *openapi3.Schema) {
 	for name, raw := range map[string]string{
-		"empty": "", "not JSON": "nope", "cut": `{"a":`, "array": `[]`, "string": `"x"`, "number": `1`, "blank": " ",
+		"empty": "", "not JSON": "nope", "cut": `{"a":`, "array": `[]`, "string": `"x"`,
+		"number": `1`, "blank": " ",
 	} {
 		g.add("body "+name, false, "", raw)
 	}
@@ -128,7 +129,8 @@ func (g *generator) bodyCases(s *openapi3.Schema) {
 		g.add("body {}", true, "", `{}`)
 		g.add("body null", true, "", `null`)
 	}
-	g.add("body with an unknown member", true, "", strings.TrimSuffix(g.body, "}")+`,"no-such-member":[1]}`)
+	more := strings.TrimSuffix(g.body, "}") + `,"no-such-member":[1]}`
+	g.add("body with an unknown member", true, "", more)
 	g.add("body with more behind it", true, "", g.body+" trailing")
 	g.memberCases(s, func(member string) string { return member }, "")
 }
@@ -205,7 +207,8 @@ func valid(s *openapi3.Schema) any {
 func wrongTypes(s *openapi3.Schema) []any {
 	var list []any
 	for name, v := range map[string]any{
-		"string": "x", "integer": 1.5, "boolean": true, "array": []any{"x"}, "object": map[string]any{"x": 1},
+		"string": "x", "integer": 1.5, "boolean": true, "array": []any{"x"},
+		"object": map[string]any{"x": 1},
 	} {
 		if !s.Type.Is(name) || name == "integer" {
 			list = append(list, v)
