@@ -232,14 +232,14 @@ func (b *builder) proxy(p *config.Proxy) {
 			info.UDP = false
 			return httpproxy.New(httpproxy.Config{
 				Info: info, Server: b.server(p), Dialer: b.dialer(p),
-				Username: p.HTTP.Username, Password: p.HTTP.Password, Headers: p.HTTP.Headers,
-				TLS: b.tls(p, p.HTTP.TLS, p.HTTP.SNI, p.HTTP.SkipCertVerify, p.HTTP.Fingerprint),
+				Username: p.Login.Username, Password: p.Login.Password, Headers: p.Login.Headers,
+				TLS: b.tls(p, p.Login.TLS, p.Login.SNI, p.Login.SkipCertVerify, p.Login.Fingerprint),
 			})
 		case "socks5":
 			return socksproxy.New(socksproxy.Config{
 				Info: info, Server: b.server(p), Dialer: b.dialer(p),
-				Username: p.SOCKS5.Username, Password: p.SOCKS5.Password,
-				TLS: b.tls(p, p.SOCKS5.TLS, p.SOCKS5.SNI, p.SOCKS5.SkipCertVerify, p.SOCKS5.Fingerprint),
+				Username: p.Login.Username, Password: p.Login.Password,
+				TLS: b.tls(p, p.Login.TLS, p.Login.SNI, p.Login.SkipCertVerify, p.Login.Fingerprint),
 			})
 		}
 		return outbound.NewUnbuilt(info, p.Type)

@@ -7,6 +7,7 @@ import (
 	"errors"
 	"fmt"
 	"log/slog"
+	"slices"
 	"sync"
 	"sync/atomic"
 
@@ -14,6 +15,8 @@ import (
 	"github.com/switchyard-proxy/switchyard/relay/engine"
 	"github.com/switchyard-proxy/switchyard/relay/group"
 	"github.com/switchyard-proxy/switchyard/relay/logs"
+	"github.com/switchyard-proxy/switchyard/relay/outbound"
+	"github.com/switchyard-proxy/switchyard/relay/rule"
 	"github.com/switchyard-proxy/switchyard/relay/state"
 	"github.com/switchyard-proxy/switchyard/relay/track"
 )
@@ -21,15 +24,12 @@ import (
 // Part is something beside the relay that changes with the configuration: the controller.
 type Part interface {
 	// Prepare acquires what next needs, without touching what runs. prev is nil at start.
-	Prepare(prev, next *config.Config) (Change, error)
+	Prepare(prev, next *config.Config) (config.Change, error)
 	// Name is what a failed step is called.
 	Name() string
-}
-
-// Change is a prepared step. One of the two is called, once; neither can fail.
-type Change interface {
-	Commit()
-	Abort()
+	// Stop releases all of it and waits for its goroutines. It is called when the daemon ends,
+	// also when it never began.
+	Stop() error
 }
 
 // StepError says which step of a change failed. Nothing has changed.
@@ -40,6 +40,9 @@ type StepError struct {
 
 func (e *StepError) Error() string { return e.Step + ": " + e.Err.Error() }
 
+// FailedStep is Step, for those who know no StepError.
+func (e *StepError) FailedStep() string { return e.Step }
+
 // Unwrap returns the cause.
 func (e *StepError) Unwrap() error { return e.Err }
 
@@ -48,19 +51,19 @@ type Relay struct {
 	hub    *logs.Hub
 	log    *slog.Logger
 	store  *state.Store
+	source Source
 	engine *engine.Engine
 
 	applying sync.Mutex // one change at a time; flows never take this lock
 	inbounds *inbounds
 	parts    []Part
 	current  atomic.Pointer[Running]
-	flows    context.Context // ends with the daemon
 }
 
 // New makes a relay that serves nothing yet.
-func New(hub *logs.Hub, store *state.Store) *Relay {
+func New(hub *logs.Hub, store *state.Store, source Source) *Relay {
 	log := hub.Logger()
-	r := &Relay{hub: hub, log: log, store: store}
+	r := &Relay{hub: hub, log: log, store: store, source: source}
 	r.engine = engine.New(log, track.NewTable())
 	return r
 }
@@ -74,14 +77,26 @@ func (r *Relay) Table() *track.Table { return r.engine.Table }
 // Panics counts the bugs that ended a flow.
 func (r *Relay) Panics() int64 { return r.engine.Panics() }
 
-// Current is what runs; nil before the first Apply.
-func (r *Relay) Current() *Running { return r.current.Load() }
+// Config is the configuration that runs; it is not to be changed. Before the first Apply there is
+// none.
+func (r *Relay) Config() *config.Config { return r.current.Load().Config }
+
+// Outbound finds a node or group by name; nil is none.
+func (r *Relay) Outbound(name string) outbound.Outbound { return r.current.Load().Outbounds[name] }
+
+// Names are the names of all nodes and groups: the built-in ones, then as in the file.
+func (r *Relay) Names() []string { return r.current.Load().Order }
+
+// Groups are the groups as in the file, with GLOBAL.
+func (r *Relay) Groups() []*group.Select { return r.current.Load().Groups }
+
+// Program is the rules.
+func (r *Relay) Program() *rule.Program { return r.current.Load().Program }
 
 // Run serves until ctx is done. started is called once the engine runs; it makes the first Apply.
 func (r *Relay) Run(ctx context.Context, started func() error) error {
 	flows, end := context.WithCancel(context.Background())
 	defer end()
-	r.flows = flows
 	r.inbounds = newInbounds(r.engine, r.log)
 	served := make(chan error, 1)
 	go func() { served <- r.engine.Serve(flows) }()
@@ -91,13 +106,16 @@ func (r *Relay) Run(ctx context.Context, started func() error) error {
 	}
 	r.applying.Lock() // no change begins any more
 	defer r.applying.Unlock()
+	for _, p := range slices.Backward(r.parts) {
+		err = errors.Join(err, p.Stop())
+	}
 	r.inbounds.stop()
 	end()
 	return errors.Join(err, <-served, r.inbounds.wait(), r.store.Close())
 }
 
 // Apply makes c the running configuration, or changes nothing and says why: with a
-// *config.Error for what is wrong in c, else with a *StepError.
+// *config.Invalid for what is wrong in c, else with a *StepError.
 func (r *Relay) Apply(c *config.Config) error {
 	r.applying.Lock()
 	defer r.applying.Unlock()
@@ -124,7 +142,7 @@ func (r *Relay) apply(c *config.Config) (err error) {
 	if err != nil {
 		return err
 	}
-	var changes []Change
+	var changes []config.Change
 	defer func() {
 		if err != nil {
 			for _, change := range changes {

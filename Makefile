@@ -1,0 +1,75 @@
+# switchyard: make run and make test are all a newcomer needs; make help lists the rest.
+GO      ?= go
+BIN     ?= switchyard
+VERSION ?= $(shell git describe --tags --always --dirty 2>/dev/null || echo v0.0.0-dev)
+LDFLAGS  = -s -w -X main.version=$(VERSION)
+PKGS     = ./...
+# The race detector needs cgo and a C compiler; make test says so where they are missing.
+RACE    := $(shell [ "$$($(GO) env CGO_ENABLED)" = 1 ] && command -v "$$($(GO) env CC)" >/dev/null 2>&1 && echo -race)
+
+.DEFAULT_GOAL := build
+include gen/gen.mk
+
+.PHONY: help run build test unit race arch alloc e2e fuzz fmt lint bench bench-deps bench-quick cross check clean
+
+help: ## list the targets
+	@grep -hE '^[a-z0-9-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:[^#]*## /\t/' | expand -t 14
+
+run: build ## build, and run with your configuration or the built-in one
+	./$(BIN) $(ARGS)
+
+build: ## build ./switchyard
+	CGO_ENABLED=0 $(GO) build -trimpath -ldflags '$(LDFLAGS)' -o $(BIN) ./cmd/switchyard
+
+test: gen-check unit race ## everything that must hold: drift, unit, contract, e2e, allocations, race
+	@[ -n "$(RACE)" ] || echo "note: no cgo or no C compiler: the race detector did not run"
+	@command -v curl >/dev/null 2>&1 || echo "note: no curl: tests that use it as a witness were skipped"
+
+unit: ## every test, once, with allocation guards
+	$(GO) test -shuffle=on $(PKGS)
+
+race: ## every test under the race detector, where it works
+ifneq ($(RACE),)
+	$(GO) test -race -shuffle=on $(PKGS)
+endif
+
+arch: ## the import table
+	$(GO) test ./tests/arch
+
+alloc: ## the allocation guards alone
+	$(GO) test -run 'Alloc' ./relay/... ./gen/...
+
+e2e: ## the built binary over real sockets
+	$(GO) test ./tests/e2e
+
+FUZZTIME ?= 20s
+fuzz: ## every fuzz target for FUZZTIME each
+	@set -e; for pkg in $$($(GO) list $(PKGS)); do \
+	  for f in $$($(GO) test -list '^Fuzz' $$pkg | grep ^Fuzz || true); do \
+	    echo "$$pkg $$f"; $(GO) test -run '^$$' -fuzz "^$$f$$" -fuzztime $(FUZZTIME) $$pkg; \
+	  done; done
+
+fmt: ## gofumpt
+	cd .ci/tools && $(GO) build -o ../../.ci/bin/gofumpt mvdan.cc/gofumpt
+	.ci/bin/gofumpt -l -w cmd gen impl relay tests
+
+lint: ## gofumpt, vet, staticcheck, go mod tidy
+	.ci/lint
+
+cross: ## build for every system we support
+	@set -e; for t in linux/amd64 linux/arm64 darwin/arm64 darwin/amd64 windows/amd64; do \
+	  echo "build $$t"; GOOS=$${t%/*} GOARCH=$${t#*/} CGO_ENABLED=0 $(GO) build -o /dev/null ./cmd/switchyard; done
+
+bench-deps: ## install the peers that bench measures beside us (Debian)
+	apt-get update -qq && apt-get install -y -qq haproxy squid microsocks
+
+bench: build ## measure beside the peers that are installed
+	$(GO) run ./tests/bench -binary ./$(BIN)
+
+bench-quick: build ## the two-minute form
+	$(GO) run ./tests/bench -binary ./$(BIN) -quick
+
+check: lint test cross ## what CI runs, but for what it installs
+
+clean: ## remove what was built
+	rm -rf $(BIN) dist .ci/bin tests/bench/out

@@ -1,0 +1,90 @@
+// Command switchyard is the proxy daemon: it reads a configuration of the Clash.Meta family,
+// relays flows by its rules, and serves the family's controller API.
+package main
+
+import (
+	"errors"
+	"fmt"
+	"io"
+	"os"
+	"runtime"
+	"runtime/debug"
+
+	"github.com/switchyard-proxy/switchyard/relay/config"
+)
+
+// The exit codes; the help explains them.
+const (
+	exitOK = iota
+	exitConfig
+	exitUsage
+	exitStart
+	exitRun
+)
+
+// version is set by the linker; see the Makefile.
+var version string
+
+func main() {
+	os.Exit(run(os.Args[1:], os.Stdin, os.Stdout, os.Stderr))
+}
+
+func run(args []string, in io.Reader, out, errOut io.Writer) int {
+	f, err := parseFlags(args, errOut)
+	switch {
+	case errors.Is(err, errHelp):
+		return exitOK
+	case err != nil:
+		return exitUsage
+	case f.version:
+		fmt.Fprintf(out, "switchyard %s %s/%s %s\n", versionText(), runtime.GOOS, runtime.GOARCH, runtime.Version())
+		return exitOK
+	}
+	source, err := f.source(in)
+	if err != nil {
+		fmt.Fprintln(errOut, "switchyard:", err)
+		return exitConfig
+	}
+	if f.test {
+		return test(source, out)
+	}
+	return serve(source, out, errOut)
+}
+
+// test prints all that is to be said of the configuration.
+func test(s *source, out io.Writer) int {
+	_, diags, err := s.Read()
+	for _, d := range diags {
+		fmt.Fprintln(out, d)
+	}
+	if err != nil {
+		if len(diags) == 0 {
+			fmt.Fprintln(out, err)
+		}
+		fmt.Fprintf(out, "configuration %s test failed\n", s.describe())
+		return exitConfig
+	}
+	fmt.Fprintf(out, "configuration %s test is successful\n", s.describe())
+	return exitOK
+}
+
+// exitCode says what ended the daemon before it served.
+func exitCode(err error) int {
+	var invalid *config.Invalid
+	var path *config.PathError
+	if errors.As(err, &invalid) || errors.As(err, &path) {
+		return exitConfig
+	}
+	return exitStart
+}
+
+// versionText is the linker's version, or what Go knows of the build.
+func versionText() string {
+	if version != "" {
+		return version
+	}
+	if info, ok := debug.ReadBuildInfo(); ok && info.Main.Version != "" && info.Main.Version != "(devel)" {
+		return info.Main.Version
+	}
+	return "v0.0.0-dev"
+}

@@ -1,0 +1,187 @@
+// Package impl answers the controller API: it implements the generated server interface over the
+// relay, and owns the API's listeners, secret, streams and debug pages.
+package impl
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"log/slog"
+	"net"
+	"strings"
+	"sync"
+	"sync/atomic"
+	"time"
+
+	"github.com/fasthttp/router"
+	"github.com/valyala/fasthttp"
+
+	"github.com/switchyard-proxy/switchyard/gen/rt"
+	"github.com/switchyard-proxy/switchyard/gen/server"
+	"github.com/switchyard-proxy/switchyard/relay/config"
+	"github.com/switchyard-proxy/switchyard/relay/group"
+	"github.com/switchyard-proxy/switchyard/relay/logs"
+	"github.com/switchyard-proxy/switchyard/relay/outbound"
+	"github.com/switchyard-proxy/switchyard/relay/rule"
+	"github.com/switchyard-proxy/switchyard/relay/track"
+)
+
+// Relay is what the controller asks of the relay. Every method sees the configuration that runs.
+type Relay interface {
+	Config() *config.Config
+	// Outbound finds a node or group by name; nil is none.
+	Outbound(name string) outbound.Outbound
+	// Names are the names of all nodes and groups, in the order they are shown in.
+	Names() []string
+	Groups() []*group.Select
+	Program() *rule.Program
+	Table() *track.Table
+	Select(g *group.Select, member string) error
+	// Patch clones the configuration, lets change edit it, and applies the result or nothing.
+	Patch(change func(*config.Config) error) error
+	// Load applies the configuration in payload, else in the file path, else in the file the
+	// daemon was started with. Without force the listening ports stay as they are.
+	Load(path, payload string, force bool) error
+}
+
+// Options are what a controller is made of.
+type Options struct {
+	Relay   Relay
+	Hub     *logs.Hub
+
+	Version string
+}
+
+// Controller serves the API. It is a part of every change of the configuration.
+type Controller struct {
+	o        Options
+	log      *slog.Logger
+	settings atomic.Pointer[settings]
+	memory   memory
+	snapshot snapshots
+
+	http    *fasthttp.Server
+	streams *rt.Server
+	ctx     context.Context
+	end     context.CancelFunc
+	panics  atomic.Int64
+
+	live  map[endpoint]*listener // changed under the relay's one change at a time
+	serve sync.WaitGroup
+}
+
+// Limits of the API. A configuration as payload is the largest body there is.
+const (
+	maxHead       = 32 << 10
+	maxBody       = 64 << 20
+	maxGuestBody  = 64 << 10 // of a request that does not know the secret
+	maxConns      = 4096
+	maxStreams    = 256
+	readTimeout   = 30 * time.Second
+	writeTimeout  = time.Minute
+	idleTimeout   = 2 * time.Minute
+	stopTimeout   = time.Second
+	streamTimeout = 10 * time.Second
+)
+
+// New makes a controller that listens nowhere yet.
+func New(o Options) *Controller {
+	c := &Controller{o: o, log: o.Hub.Logger(), live: make(map[endpoint]*listener)}
+	c.ctx, c.end = context.WithCancel(context.Background())
+	c.settings.Store(new(settings))
+	r := router.New()
+	c.streams = server.Register(r, c, rt.Options{
+		Context: c.ctx, Authenticate: c.authenticate, CheckOrigin: c.checkOrigin, OnPanic: c.onPanic,
+		MaxStreams: maxStreams, WriteTimeout: streamTimeout,
+	})
+	c.http = &fasthttp.Server{
+		Handler: c.guard(r.Handler), HeaderReceived: c.limits,
+		Name: "switchyard", NoDefaultServerHeader: true,
+		ReadBufferSize: maxHead, MaxRequestBodySize: maxGuestBody, Concurrency: maxConns,
+		ReadTimeout: readTimeout, WriteTimeout: writeTimeout, IdleTimeout: idleTimeout,
+		CloseOnShutdown: true, KeepHijackedConns: true, StreamRequestBody: false,
+		DisablePreParseMultipartForm: true, NoDefaultContentType: true,
+		Logger: discard{}, ErrorHandler: malformed,
+	}
+	return c
+}
+
+// discard drops what fasthttp says of clients that send nonsense.
+type discard struct{}
+
+func (discard) Printf(string, ...any) {}
+
+// malformed answers a request that cannot be read.
+func malformed(ctx *fasthttp.RequestCtx, err error) {
+	status := fasthttp.StatusBadRequest
+	var small *fasthttp.ErrSmallBuffer
+	switch {
+	case errors.As(err, &small):
+		status = fasthttp.StatusRequestHeaderFieldsTooLarge
+	case errors.Is(err, fasthttp.ErrBodyTooLarge):
+		status = fasthttp.StatusRequestEntityTooLarge
+	}
+	ctx.Error(fmt.Sprintf("%d %s", status, fasthttp.StatusMessage(status)), status)
+}
+
+// Stop ends the listeners, the streams and what is being answered, and waits for them.
+func (c *Controller) Stop() error {
+	ctx, cancel := context.WithTimeout(context.Background(), stopTimeout)
+	defer cancel()
+	c.end()
+	for _, l := range c.live {
+		l.close()
+	}
+	err := c.http.ShutdownWithContext(ctx)
+	if errors.Is(err, context.DeadlineExceeded) {
+		err = nil // what is left ends with the process
+	}
+	c.streams.Wait()
+	c.serve.Wait()
+	return err
+}
+
+func (c *Controller) onPanic(v any, stack []byte) {
+	c.panics.Add(1)
+	c.log.Error("panic in a request", "panic", v, "stack", string(stack))
+}
+
+// guard is what every request passes: CORS, preflights, whom the request is for, and the pages
+// beside the contract.
+func (c *Controller) guard(next fasthttp.RequestHandler) fasthttp.RequestHandler {
+	return func(ctx *fasthttp.RequestCtx) {
+		defer func() {
+			if v := recover(); v != nil {
+				c.onPanic(v, nil)
+				ctx.Response.Reset()
+				rt.Fail(ctx, fasthttp.StatusInternalServerError)
+			}
+		}()
+		s := c.settings.Load()
+		s.cors(ctx)
+		switch {
+		case isPreflight(ctx):
+			s.preflight(ctx)
+		case !s.allows(ctx):
+			rt.Fail(ctx, fasthttp.StatusForbidden)
+		case strings.HasPrefix(string(ctx.Path()), "/debug") && string(ctx.Path()) != "/debug/gc":
+			c.debug(ctx)
+		default:
+			next(ctx)
+		}
+	}
+}
+
+// limits lets only those who know the secret send large bodies.
+func (c *Controller) limits(h *fasthttp.RequestHeader) fasthttp.RequestConfig {
+	if c.settings.Load().bearer(h.Peek("Authorization")) {
+		return fasthttp.RequestConfig{MaxRequestBodySize: maxBody}
+	}
+	return fasthttp.RequestConfig{}
+}
+
+// isUnix says whether a request came over the Unix socket, where the peer is known already.
+func isUnix(ctx *fasthttp.RequestCtx) bool {
+	_, ok := ctx.LocalAddr().(*net.UnixAddr)
+	return ok
+}

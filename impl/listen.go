@@ -1,0 +1,314 @@
+package impl
+
+import (
+	"bytes"
+	"crypto/rand"
+	"crypto/tls"
+	"errors"
+	"fmt"
+	"net"
+	"net/netip"
+	"os"
+	"path/filepath"
+	"strings"
+	"sync"
+	"sync/atomic"
+
+	"github.com/switchyard-proxy/switchyard/relay/config"
+	"github.com/switchyard-proxy/switchyard/relay/sysnet"
+)
+
+// endpoint names a listening socket of the API.
+type endpoint struct{ kind, addr string }
+
+// listener is one socket of the API.
+type listener struct {
+	net.Listener
+	cert   *atomic.Pointer[tls.Certificate] // of a TLS listener
+	remove string                           // the path of a Unix socket
+	once   sync.Once
+}
+
+func (l *listener) close() {
+	l.once.Do(func() {
+		_ = l.Listener.Close()
+		if l.remove != "" {
+			_ = os.Remove(l.remove)
+		}
+	})
+}
+
+// change is a prepared change of the API.
+type change struct {
+	c        *Controller
+	settings *settings
+	live     map[endpoint]*listener
+	fresh    []*listener
+	certs    []func()
+	notice   string
+}
+
+// Name implements relay.Part.
+func (c *Controller) Name() string { return "controller" }
+
+// Prepare implements relay.Part: it binds what is new and reads the certificate.
+func (c *Controller) Prepare(_, next *config.Config) (config.Change, error) {
+	ch := &change{c: c, live: make(map[endpoint]*listener)}
+	secret, err := ch.secret(next)
+	if err == nil {
+		ch.settings = newSettings(next, secret)
+		err = ch.listen(next)
+	}
+	if err != nil {
+		ch.Abort()
+		return nil, err
+	}
+	return ch, nil
+}
+
+func (ch *change) listen(next *config.Config) error {
+	paths := next.Paths
+	if addr := next.Controller.Addr; addr != "" {
+		if _, err := ch.tcp("tcp", addr); err != nil {
+			return fmt.Errorf("external-controller: %w", err)
+		}
+	}
+	if addr := next.Controller.TLSAddr; addr != "" {
+		cert, err := certificate(next)
+		if err != nil {
+			return fmt.Errorf("external-controller-tls: %w", err)
+		}
+		l, err := ch.tcp("tls", addr)
+		if err != nil {
+			return fmt.Errorf("external-controller-tls: %w", err)
+		}
+		ch.certs = append(ch.certs, func() { l.cert.Store(cert) })
+	}
+	if path := next.Controller.Unix; path != "" {
+		if !filepath.IsAbs(path) {
+			path = filepath.Join(paths.Home, path)
+		}
+		if err := ch.unix(path, paths.Home); err != nil {
+			return fmt.Errorf("external-controller-unix: %w", err)
+		}
+	}
+	return nil
+}
+
+// tcp keeps or binds a TCP listener, with TLS on it where kind is "tls".
+func (ch *change) tcp(kind, addr string) (*listener, error) {
+	e := endpoint{kind, addr}
+	if l := ch.c.live[e]; l != nil {
+		ch.live[e] = l
+		return l, nil
+	}
+	ln, err := sysnet.ListenTCP(addr, sysnet.Options{})
+	if err != nil {
+		return nil, err
+	}
+	l := &listener{Listener: ln.TCPListener}
+	if kind == "tls" {
+		l.cert = new(atomic.Pointer[tls.Certificate])
+		l.Listener = tls.NewListener(l.Listener, &tls.Config{
+			MinVersion: tls.VersionTLS12, NextProtos: []string{"http/1.1"},
+			GetCertificate: func(*tls.ClientHelloInfo) (*tls.Certificate, error) { return l.cert.Load(), nil },
+		})
+	}
+	ch.add(e, l)
+	return l, nil
+}
+
+func (ch *change) add(e endpoint, l *listener) {
+	ch.live[e] = l
+	ch.fresh = append(ch.fresh, l)
+}
+
+// certificate reads what tls.certificate and tls.private-key hold: PEM, or the path of a file.
+func certificate(c *config.Config) (*tls.Certificate, error) {
+	cert, err := pem(c, "tls.certificate", c.TLS.Certificate)
+	if err != nil {
+		return nil, err
+	}
+	key, err := pem(c, "tls.private-key", c.TLS.PrivateKey)
+	if err != nil {
+		return nil, err
+	}
+	pair, err := tls.X509KeyPair(cert, key)
+	if err != nil {
+		return nil, errors.New("tls.certificate and tls.private-key are no certificate and its key, in PEM")
+	}
+	return &pair, nil
+}
+
+func pem(c *config.Config, name, text string) ([]byte, error) {
+	if text == "" {
+		return nil, fmt.Errorf("%s is missing", name)
+	}
+	if strings.Contains(text, "-----BEGIN") {
+		return []byte(text), nil
+	}
+	path, err := c.Paths.Resolve(text)
+	if err != nil {
+		return nil, fmt.Errorf("%s: %w", name, err)
+	}
+	b, err := os.ReadFile(path)
+	if err != nil {
+		return nil, fmt.Errorf("%s: %w", name, err)
+	}
+	return b, nil
+}
+
+// unix keeps or binds the Unix socket at path. It is open to root, to the daemon's user and to the
+// owner of the home directory, by what the kernel says of the peer.
+func (ch *change) unix(path, home string) error {
+	e := endpoint{"unix", path}
+	if l := ch.c.live[e]; l != nil {
+		ch.live[e] = l
+		return nil
+	}
+	if err := os.MkdirAll(filepath.Dir(path), 0o755); err != nil {
+		return err
+	}
+	if st, err := os.Lstat(path); err == nil {
+		if st.Mode()&os.ModeSocket == 0 {
+			return fmt.Errorf("%s is there already and no socket", path)
+		}
+		if c, err := net.Dial("unix", path); err == nil {
+			_ = c.Close()
+			return fmt.Errorf("%s is in use by another process", path)
+		}
+		if err := os.Remove(path); err != nil {
+			return err
+		}
+	}
+	ln, err := net.Listen("unix", path)
+	if err != nil {
+		return err
+	}
+	ln.(*net.UnixListener).SetUnlinkOnClose(false) // the listener removes it, when it was served
+	l := &listener{Listener: &peerListener{Listener: ln, allowed: peers(home)}, remove: path}
+	ch.add(e, l)
+	return openTo(path, home)
+}
+
+// openTo sets the mode of a Unix socket. When another user owns the home directory the socket must
+// let everybody knock; the peer's identity then decides.
+func openTo(path, home string) error {
+	mode := os.FileMode(0o600)
+	if owner, ok := sysnet.Owner(home); ok && int(owner) != os.Geteuid() {
+		mode = 0o666
+	}
+	return os.Chmod(path, mode)
+}
+
+func peers(home string) map[uint32]bool {
+	allowed := map[uint32]bool{0: true}
+	if uid := os.Geteuid(); uid >= 0 {
+		allowed[uint32(uid)] = true
+	}
+	if owner, ok := sysnet.Owner(home); ok {
+		allowed[owner] = true
+	}
+	return allowed
+}
+
+// peerListener accepts only peers that run as one of the allowed users.
+type peerListener struct {
+	net.Listener
+	allowed map[uint32]bool
+}
+
+// Accept implements net.Listener.
+func (l *peerListener) Accept() (net.Conn, error) {
+	for {
+		c, err := l.Listener.Accept()
+		if err != nil {
+			return nil, err
+		}
+		uid, err := sysnet.PeerUID(c.(*net.UnixConn))
+		if errors.Is(err, errors.ErrUnsupported) || err == nil && l.allowed[uid] {
+			return c, nil
+		}
+		_ = c.Close()
+	}
+}
+
+// Commit implements config.Change.
+func (ch *change) Commit() {
+	c := ch.c
+	c.settings.Store(ch.settings)
+	for _, set := range ch.certs {
+		set()
+	}
+	for _, l := range ch.fresh {
+		c.serve.Go(func() {
+			if err := c.http.Serve(l); err != nil && c.ctx.Err() == nil && !errors.Is(err, net.ErrClosed) {
+				c.log.Error("the API stopped listening", "addr", l.Addr().String(), "err", err)
+			}
+		})
+	}
+	for e, l := range c.live {
+		if ch.live[e] == nil {
+			l.close()
+		}
+	}
+	for e, l := range ch.live {
+		if c.live[e] == nil {
+			c.log.Info("RESTful API listening at: "+l.Addr().String(), "kind", e.kind)
+		}
+	}
+	c.live = ch.live
+	if ch.notice != "" {
+		c.log.Warn(ch.notice)
+	}
+}
+
+// Abort implements config.Change.
+func (ch *change) Abort() {
+	for _, l := range ch.fresh {
+		l.close()
+	}
+}
+
+// secretFile keeps the secret that was made up for a listener which others can reach.
+const secretFile = "controller.secret"
+
+// secret is the secret of the configuration. Where there is none and others than this machine can
+// reach the API, one is made up and kept.
+func (ch *change) secret(c *config.Config) (string, error) {
+	if c.Controller.Secret != "" || !reachable(c.Controller.Addr) && !reachable(c.Controller.TLSAddr) {
+		return c.Controller.Secret, nil
+	}
+	path := filepath.Join(c.Paths.Home, secretFile)
+	ch.notice = "the API can be reached from other machines and has no secret: it uses the one in " + path
+	b, err := os.ReadFile(path)
+	if word := string(bytes.TrimSpace(b)); err == nil && word != "" {
+		return word, nil
+	}
+	if err != nil && !errors.Is(err, os.ErrNotExist) {
+		return "", fmt.Errorf("secret: %w", err)
+	}
+	word := rand.Text()
+	if err := os.MkdirAll(c.Paths.Home, 0o700); err != nil {
+		return "", fmt.Errorf("secret: %w", err)
+	}
+	if err := os.WriteFile(path, []byte(word+"\n"), 0o600); err != nil {
+		return "", fmt.Errorf("secret: %w", err)
+	}
+	return word, nil
+}
+
+// reachable says whether other machines can connect to addr.
+func reachable(addr string) bool {
+	if addr == "" {
+		return false
+	}
+	host, _, err := net.SplitHostPort(addr)
+	if err != nil {
+		return true
+	}
+	if ip, err := netip.ParseAddr(host); err == nil {
+		return !ip.IsLoopback()
+	}
+	return host != "localhost"
+}

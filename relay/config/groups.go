@@ -1,0 +1,111 @@
+package config
+
+import (
+	"fmt"
+	"strings"
+)
+
+// Group is one group of nodes.
+type Group struct {
+	Pos                 Pos
+	Name                string `key:"name"`
+	Type                string `key:"type"`
+	Proxies             []Ref  `key:"proxies"`
+	Use                 []Ref  `key:"use"`
+	IncludeAll          bool   `key:"include-all"`
+	IncludeAllProxies   bool   `key:"include-all-proxies"`
+	IncludeAllProviders bool   `key:"include-all-providers"`
+	Filter              string `key:"filter"`
+	ExcludeFilter       string `key:"exclude-filter"`
+	ExcludeType         string `key:"exclude-type"`
+	URL                 string `key:"url"`
+	Interval            int    `key:"interval" range:"0-"`
+	Timeout             int    `key:"timeout" range:"0-"`
+	Lazy                bool   `key:"lazy"`
+	ExpectedStatus      string `key:"expected-status"`
+	MaxFailedTimes      int    `key:"max-failed-times" range:"0-"`
+	DisableUDP          bool   `key:"disable-udp"`
+	Hidden              bool   `key:"hidden"`
+	Icon                string `key:"icon"`
+	InterfaceName       string `key:"interface-name"`
+	RoutingMark         int    `key:"routing-mark" range:"0-4294967295"`
+	Tolerance           int    `key:"tolerance" range:"0-"`
+	Strategy            string `key:"strategy" one:"consistent-hashing round-robin sticky-sessions"`
+	DefaultSelected     string `key:"default-selected"`
+	EmptyFallback       string `key:"empty-fallback"`
+}
+
+// groupTypes are the types of the family; those that are built are true.
+var groupTypes = map[string]bool{
+	"select": true, "url-test": false, "fallback": false, "load-balance": false, "relay": false,
+}
+
+// checkGroups checks types and members, and that no group contains itself.
+func (c *Config) checkGroups(d *decoder, names []string) {
+	known := set(names)
+	next := make(map[string][]string, len(c.Groups))
+	for i := range c.Groups {
+		g := &c.Groups[i]
+		path := fmt.Sprintf("proxy-groups[%d]", i)
+		if g.Name == "" {
+			d.report(Error, g.Pos, path, "want a name", "")
+		}
+		g.checkType(d, path)
+		if len(g.Proxies) == 0 && len(g.Use) == 0 && !g.IncludeAll && !g.IncludeAllProxies && !g.IncludeAllProviders {
+			d.report(Error, g.Pos, path, "want members: proxies or use", "")
+		}
+		for j, m := range g.Proxies {
+			next[g.Name] = append(next[g.Name], m.Name)
+			if !known[m.Name] {
+				d.report(Error, m.Pos, fmt.Sprintf("%s.proxies[%d]", path, j),
+					fmt.Sprintf("no proxy or group is called %q", m.Name), d.nearest(m.Name, names))
+			}
+		}
+		if g.EmptyFallback != "" && !known[g.EmptyFallback] {
+			d.report(Error, g.Pos, path+".empty-fallback", fmt.Sprintf("no proxy or group is called %q", g.EmptyFallback), d.nearest(g.EmptyFallback, names))
+		}
+	}
+	c.checkLoops(d, next)
+}
+
+func (g *Group) checkType(d *decoder, path string) {
+	built, ok := groupTypes[g.Type]
+	switch {
+	case g.Type == "":
+		d.report(Error, g.Pos, path, "want a type", "")
+	case !ok:
+		d.report(Error, g.Pos, path+".type", fmt.Sprintf("unknown type %q", g.Type),
+			d.nearest(g.Type, []string{"select", "url-test", "fallback", "load-balance", "relay"}))
+	case !built:
+		d.report(Error, g.Pos, path+".type", g.Type+": not supported yet", "")
+	}
+	for _, k := range []struct {
+		on  bool
+		key string
+	}{
+		{len(g.Use) > 0, "use"}, {g.IncludeAll, "include-all"},
+		{g.IncludeAllProxies, "include-all-proxies"}, {g.IncludeAllProviders, "include-all-providers"},
+		{g.Filter != "", "filter"}, {g.ExcludeFilter != "", "exclude-filter"}, {g.ExcludeType != "", "exclude-type"},
+	} {
+		if k.on {
+			d.report(Error, g.Pos, path+"."+k.key, "not supported yet", "")
+		}
+	}
+}
+
+// checkLoops reports every loop once, at its first group.
+func (c *Config) checkLoops(d *decoder, next map[string][]string) {
+	reported := make(map[string]bool)
+	for i := range c.Groups {
+		g := &c.Groups[i]
+		if reported[g.Name] {
+			continue
+		}
+		if loop := findLoop(g.Name, next); loop != nil {
+			for _, name := range loop {
+				reported[name] = true
+			}
+			d.report(Error, g.Pos, fmt.Sprintf("proxy-groups[%d]", i), "groups contain themselves: "+strings.Join(loop, " -> "), "")
+		}
+	}
+}

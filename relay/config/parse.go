@@ -1,0 +1,170 @@
+package config
+
+import (
+	"errors"
+	"fmt"
+	"net"
+	"net/url"
+	"regexp"
+	"slices"
+	"strconv"
+	"strings"
+
+	"go.yaml.in/yaml/v4"
+)
+
+// MaxSize is the largest configuration that is read, in bytes.
+const MaxSize = 64 << 20
+
+// Parse reads a configuration called name. The Config is nil when there is an error among the
+// diagnostics. Parse opens no file and no connection.
+func Parse(name string, data []byte) (*Config, Diagnostics) {
+	d := &decoder{file: name, places: make(map[string]Pos)}
+	c := Default()
+	c.File = name
+	if root := d.document(data); root != nil {
+		c.read(d, value{d: d, n: root})
+		c.check(d)
+	}
+	if d.dropped > 0 {
+		d.diags = append(d.diags, Diagnostic{Severity: Note, File: name, Message: fmt.Sprintf("and %d more", d.dropped)})
+	}
+	d.diags.sort()
+	if d.diags.Err() != nil {
+		return nil, d.diags
+	}
+	return c, d.diags
+}
+
+// document parses the YAML and returns its map.
+func (d *decoder) document(data []byte) *yaml.Node {
+	if len(data) > MaxSize {
+		d.report(Error, Pos{}, "", fmt.Sprintf("larger than %d MiB", MaxSize>>20), "")
+		return nil
+	}
+	var doc yaml.Node
+	if err := yaml.Unmarshal(data, &doc); err != nil {
+		d.report(Error, yamlLine(err), "", err.Error(), "")
+		return nil
+	}
+	if len(doc.Content) == 0 || doc.Content[0].Tag == "!!null" {
+		d.report(Error, Pos{}, "", "the configuration is empty", "")
+		return nil
+	}
+	root := doc.Content[0]
+	if root.Kind != yaml.MappingNode {
+		d.report(Error, Pos{root.Line, root.Column}, "", "want a map of settings", "")
+		return nil
+	}
+	return root
+}
+
+var lineOf = regexp.MustCompile(`line (\d+)`)
+
+// yamlLine finds the line in the YAML parser's message, which is all it tells.
+func yamlLine(err error) Pos {
+	if m := lineOf.FindStringSubmatch(err.Error()); m != nil {
+		n, _ := strconv.Atoi(m[1])
+		return Pos{n, 1}
+	}
+	return Pos{}
+}
+
+func (c *Config) read(d *decoder, root value) {
+	root.object(false, c, &c.Controller, &c.Geo)
+	c.places = d.places
+	c.Controller.CORS.AllowOriginsSet = has(root.n, "external-controller-cors", "allow-origins")
+}
+
+// has says whether a map has a key, and below it another.
+func has(n *yaml.Node, keys ...string) bool {
+	for _, key := range keys {
+		i := -1
+		if n.Kind == yaml.AliasNode {
+			n = n.Alias
+		}
+		if n.Kind == yaml.MappingNode {
+			i = slices.IndexFunc(n.Content, func(k *yaml.Node) bool { return k.Value == key && k.Kind == yaml.ScalarNode })
+		}
+		if i < 0 || i%2 != 0 || i+1 >= len(n.Content) {
+			return false
+		}
+		n = n.Content[i+1]
+	}
+	return n.Tag != "!!null"
+}
+
+// check judges what a single value cannot show.
+func (c *Config) check(d *decoder) {
+	names := c.names(d)
+	c.checkGroups(d, names)
+	c.checkDialers(d, names)
+	c.checkRules(d, names)
+	c.checkGeneral(d)
+	c.checkSupport(d)
+}
+
+// Validate judges c again after it was changed. Places are known for what came from the file.
+func (c *Config) Validate() Diagnostics {
+	d := &decoder{file: c.File, places: c.places}
+	c.check(d)
+	d.diags.sort()
+	return d.diags
+}
+
+func (c *Config) checkGeneral(d *decoder) {
+	used := make(map[int]string)
+	for _, p := range []struct {
+		key  string
+		port int
+	}{
+		{"port", c.Port}, {"socks-port", c.SocksPort}, {"mixed-port", c.MixedPort},
+		{"redir-port", c.RedirPort}, {"tproxy-port", c.TProxyPort},
+	} {
+		switch {
+		case p.port == 0:
+		case p.port < 0 || p.port > 65535:
+			d.report(Error, d.places[p.key], p.key, fmt.Sprintf("want 0-65535, got %d", p.port), "")
+		case used[p.port] != "":
+			d.report(Error, d.places[p.key], p.key, fmt.Sprintf("port %d is that of %s already", p.port, used[p.port]), "")
+		default:
+			used[p.port] = p.key
+		}
+	}
+	if c.AllowLAN && c.BindAddress != "*" && c.BindAddress != "" && net.ParseIP(c.BindAddress) == nil {
+		d.report(Error, d.places["bind-address"], "bind-address", fmt.Sprintf("want * or an address, got %q", c.BindAddress), "")
+	}
+	if c.Controller.TLSAddr != "" && (c.TLS.Certificate == "" || c.TLS.PrivateKey == "") {
+		d.report(Error, d.places["external-controller-tls"], "external-controller-tls", "needs tls.certificate and tls.private-key", "")
+	}
+}
+
+// checks are what strings must look like; a check returns what it wanted, or "".
+var checks = map[string]func(string) string{
+	"listen": func(s string) string {
+		if err := listenAddr(s); err != nil {
+			return "an address such as 127.0.0.1:9090"
+		}
+		return ""
+	},
+	"url": func(s string) string {
+		if u, err := url.Parse(s); err != nil || u.Host == "" || u.Scheme != "http" && u.Scheme != "https" {
+			return "an http or https URL"
+		}
+		return ""
+	},
+}
+
+func listenAddr(s string) error {
+	host, port, err := net.SplitHostPort(s)
+	if err != nil {
+		return err
+	}
+	if n, err := strconv.Atoi(port); err != nil || n < 0 || n > 65535 {
+		return errors.New("port")
+	}
+	if strings.ContainsAny(host, " /") {
+		return errors.New("host")
+	}
+	return nil
+}

@@ -1,0 +1,43 @@
+package config
+
+import "runtime"
+
+// checkSupport says which features of the family this version has not got. One that is switched on
+// is an error: traffic would go another way than the file says. One that changes nothing here is a
+// note.
+func (c *Config) checkSupport(d *decoder) {
+	for _, f := range []struct {
+		on  bool
+		key string
+	}{
+		{c.DNS.Enable, "dns"}, {c.TUN.Enable, "tun"}, {c.Sniffer.Enable, "sniffer"},
+		{c.TUIC.Enable, "tuic-server"}, {c.RedirPort != 0, "redir-port"}, {c.TProxyPort != 0, "tproxy-port"},
+		{c.SSConfig != "", "ss-config"}, {c.VmessConfig != "", "vmess-config"},
+		{len(c.Listeners) > 0, "listeners"}, {len(c.Tunnels) > 0, "tunnels"},
+		{len(c.ProxyProviders) > 0, "proxy-providers"}, {len(c.RuleProviders) > 0, "rule-providers"},
+		{len(c.SubRules) > 0, "sub-rules"}, {len(c.Hosts) > 0, "hosts"},
+		{c.NTP.Enable, "ntp"}, {c.IPTables.Enable, "iptables"},
+	} {
+		if f.on {
+			d.report(Error, d.places[f.key], f.key, f.key+": not supported yet", "")
+		}
+	}
+	for _, f := range []struct {
+		on  bool
+		key string
+	}{
+		{c.Controller.UI != "", "external-ui"}, {c.Controller.DoHPath != "", "external-doh-server"},
+		{c.Controller.Pipe != "" && runtime.GOOS == "windows", "external-controller-pipe"},
+		{c.Geo.AutoUpdate, "geo-auto-update"}, {c.Profile.StoreFakeIP, "profile.store-fake-ip"},
+		{c.Controller.RoutingMark != 0, "external-controller-routing-mark"},
+	} {
+		if f.on {
+			d.report(Warning, d.places[f.key], f.key, "not supported yet, and left out", "")
+		}
+	}
+	for _, key := range []string{"geodata-loader", "geosite-matcher", "clash-for-android", "experimental", "global-client-fingerprint"} {
+		if at, there := d.places[key]; there {
+			d.report(Note, at, key, "changes nothing here", "")
+		}
+	}
+}

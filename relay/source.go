@@ -1,0 +1,137 @@
+package relay
+
+import (
+	"errors"
+	"fmt"
+	"io"
+	"os"
+	"path/filepath"
+
+	"github.com/switchyard-proxy/switchyard/relay/config"
+)
+
+// Source is where the daemon's configuration comes from at start and at every reload.
+type Source struct {
+	Paths config.Paths
+	File  string // "" for none
+	Text  []byte // the configuration itself, where there is no file
+	Name  string // what Text is called in messages
+	// Override, where set, lets the command line have the last word.
+	Override func(*config.Config)
+}
+
+// maxFile bounds a configuration file in bytes.
+const maxFile = 64 << 20
+
+// Read parses the configuration. It opens nothing else and changes nothing.
+func (s *Source) Read() (*config.Config, config.Diagnostics, error) {
+	name, text := s.Name, s.Text
+	if s.File != "" {
+		var err error
+		if name, text, err = readFile(s.File); err != nil {
+			return nil, nil, err
+		}
+	}
+	c, diags := config.Parse(name, text)
+	if c != nil {
+		c.Paths = s.Paths
+		if s.Override != nil {
+			s.Override(c)
+		}
+	}
+	return c, diags, diags.Err()
+}
+
+// readFile reads a configuration file. Errors name the file and quote nothing of it.
+func readFile(path string) (name string, text []byte, err error) {
+	f, err := os.Open(path)
+	if err != nil {
+		return "", nil, &config.PathError{Text: err.Error()}
+	}
+	defer f.Close()
+	text, err = io.ReadAll(io.LimitReader(f, maxFile+1))
+	switch {
+	case err != nil:
+		return "", nil, &config.PathError{Text: err.Error()}
+	case len(text) == 0:
+		return "", nil, &config.PathError{Text: fmt.Sprintf("configuration file %s is empty", path)}
+	case len(text) > maxFile:
+		return "", nil, &config.PathError{Text: fmt.Sprintf("configuration file %s is larger than %d MiB", path, maxFile>>20)}
+	}
+	return path, text, nil
+}
+
+// Reload reads the source again and applies it, the controller's settings too.
+func (r *Relay) Reload() error {
+	c, diags, err := r.source.Read()
+	r.warn(diags)
+	if err != nil {
+		return err
+	}
+	return r.Apply(c)
+}
+
+// warn logs what a configuration says that is not wrong.
+func (r *Relay) warn(diags config.Diagnostics) {
+	for _, d := range diags {
+		switch d.Severity {
+		case config.Warning:
+			r.log.Warn(d.String())
+		case config.Note:
+			r.log.Info(d.String())
+		}
+	}
+}
+
+// Load applies the configuration in payload, else in the file path, else in the source. The
+// controller's settings stay as they are; without force the listening ports and what belongs to
+// them do too.
+func (r *Relay) Load(path, payload string, force bool) error {
+	c, diags, err := r.parse(path, payload)
+	r.warn(diags)
+	if err != nil {
+		return err
+	}
+	r.applying.Lock()
+	defer r.applying.Unlock()
+	running := r.current.Load().Config
+	c.Controller, c.TLS.Certificate, c.TLS.PrivateKey = running.Controller, running.TLS.Certificate, running.TLS.PrivateKey
+	if !force {
+		keepInbounds(c, running)
+	}
+	return r.apply(c)
+}
+
+func (r *Relay) parse(path, payload string) (*config.Config, config.Diagnostics, error) {
+	switch {
+	case payload != "":
+		c, diags := config.Parse("payload", []byte(payload))
+		if c != nil {
+			c.Paths = r.source.Paths
+		}
+		return c, diags, diags.Err()
+	case path == "":
+		return r.source.Read()
+	case !filepath.IsAbs(path):
+		return nil, nil, &config.PathError{Text: "path is not a absolute path"}
+	}
+	resolved, err := r.source.Paths.Resolve(path)
+	if err != nil {
+		var p *config.PathError
+		if errors.As(err, &p) {
+			return nil, nil, err
+		}
+		return nil, nil, &config.PathError{Text: err.Error()}
+	}
+	s := Source{Paths: r.source.Paths, File: resolved}
+	return s.Read()
+}
+
+// keepInbounds leaves what a reload without force does not touch.
+func keepInbounds(c, running *config.Config) {
+	c.Port, c.SocksPort, c.MixedPort = running.Port, running.SocksPort, running.MixedPort
+	c.RedirPort, c.TProxyPort = running.RedirPort, running.TProxyPort
+	c.AllowLAN, c.BindAddress = running.AllowLAN, running.BindAddress
+	c.SkipAuthPrefixes, c.LANAllowed, c.LANDisallowed = running.SkipAuthPrefixes, running.LANAllowed, running.LANDisallowed
+	c.InboundTFO, c.InboundMPTCP = running.InboundTFO, running.InboundMPTCP
+}
