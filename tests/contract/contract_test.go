@@ -1,0 +1,263 @@
+package contract
+
+import (
+	"bufio"
+	"context"
+	"encoding/json"
+	"io"
+	"net/http"
+	"strings"
+	"sync"
+	"testing"
+	"time"
+
+	"github.com/fasthttp/websocket"
+
+	"github.com/switchyard-proxy/switchyard/gen/api"
+	"github.com/switchyard-proxy/switchyard/gen/client"
+	"github.com/switchyard-proxy/switchyard/tests/testkit"
+)
+
+const daemonConfig = `
+mixed-port: 0
+mode: rule
+log-level: debug
+secret: s3cret
+proxies:
+  - {name: Tokyo 01, type: direct}
+  - {name: a/b, type: direct}
+  - {name: 日本 🇯🇵 01, type: direct}
+  - {name: 100%, type: direct}
+  - {name: 'x?y#z', type: direct}
+  - {name: .., type: direct}
+proxy-groups:
+  - {name: Pick, type: select, proxies: [Tokyo 01, a/b, 日本 🇯🇵 01, 100%, 'x?y#z', ..]}
+  - {name: Auto, type: url-test, url: http://127.0.0.1:1/, interval: 3600, proxies: [Tokyo 01, a/b]}
+rules:
+  - DOMAIN-SUFFIX,example.test,Pick
+  - MATCH,DIRECT
+`
+
+const wait = 10 * time.Second
+
+// daemon is a running daemon with a client whose every answer is checked.
+type daemon struct {
+	*testkit.Daemon
+	document *Document
+	http     *http.Client
+}
+
+func startDaemon(t *testing.T) *daemon {
+	t.Helper()
+	d := &daemon{Daemon: testkit.Start(t, daemonConfig), document: load(t)}
+	base := http.DefaultTransport.(*http.Transport).Clone()
+	base.Proxy = nil
+	t.Cleanup(base.CloseIdleConnections)
+	d.http = &http.Client{
+		Transport:     &Checker{Document: d.document, Base: base},
+		CheckRedirect: func(*http.Request, []*http.Request) error { return http.ErrUseLastResponse },
+	}
+	return d
+}
+
+// do sends one request. Only so much of a stream is read that its head is known.
+func (d *daemon) do(t *testing.T, method, target, body, authorization string) (status int, e api.Error) {
+	ctx, cancel := context.WithTimeout(t.Context(), wait)
+	defer cancel()
+	req, err := http.NewRequestWithContext(ctx, method, d.BaseURL+"/", strings.NewReader(body))
+	if err != nil {
+		t.Error(err)
+		return 0, e
+	}
+	path, query, _ := strings.Cut(target, "?")
+	req.URL.Opaque = "//" + req.URL.Host + path // as it is, bad escapes included
+	req.URL.RawQuery = query
+	if authorization != "" {
+		req.Header.Set("Authorization", authorization)
+	}
+	res, err := d.http.Transport.(*Checker).Base.RoundTrip(req)
+	if err != nil {
+		t.Errorf("%s %s: %v", method, target, err)
+		return 0, e
+	}
+	defer res.Body.Close()
+	if res.Header.Get("Content-Type") == linesType {
+		return res.StatusCode, e
+	}
+	b, err := io.ReadAll(res.Body)
+	if err != nil {
+		t.Errorf("%s %s: %v", method, target, err)
+		return 0, e
+	}
+	op, allow := d.document.Match(method, path)
+	if op == nil {
+		err = checkUnrouted(res, b, allow)
+	} else {
+		err = d.http.Transport.(*Checker).check(op, req, res, b)
+	}
+	if err != nil {
+		t.Errorf("%s %s %.100s: status %d, body %.200q: %v", method, target, body, res.StatusCode, b, err)
+	}
+	_ = json.Unmarshal(b, &e)
+	return res.StatusCode, e
+}
+
+// TestCasesAnswered sends every request made from the contract: a defect is 400, a valid request
+// never is for its form, and nothing is a fault of the daemon.
+func TestCasesAnswered(t *testing.T) {
+	d := startDaemon(t)
+	work := make(chan Case)
+	var workers sync.WaitGroup
+	for range 4 {
+		workers.Go(func() {
+			for c := range work {
+				status, e := d.do(t, c.Operation.Method, c.Target, c.Body, "Bearer "+d.Secret)
+				formWrong := status == 400 && e.Code == api.ErrorCodeBodyInvalid
+				fault := status >= 500 && e.Code != api.ErrorCodeApplyFailed
+				if formWrong == c.Valid || fault {
+					t.Errorf("%s %.200s (%s) %.200s: %d %s %q; valid: %v",
+						c.Operation.Method, c.Target, c.Name, c.Body, status, e.Code, e.Message, c.Valid)
+				}
+			}
+		})
+	}
+	for _, o := range d.document.Operations {
+		for _, c := range Cases(o) {
+			work <- c
+		}
+	}
+	close(work)
+	workers.Wait()
+}
+
+// TestUnauthorized tries every operation without the secret and with what resembles it.
+func TestUnauthorized(t *testing.T) {
+	d := startDaemon(t)
+	for _, o := range d.document.Operations {
+		c := Cases(o)[0]
+		for _, authorization := range []string{
+			"", "Bearer", "Bearer ", "Bearer wrong", "bearer " + d.Secret, "Bearer  " + d.Secret, d.Secret,
+			"Basic " + d.Secret, "Bearer " + d.Secret + "x",
+		} {
+			status, _ := d.do(t, o.Method, c.Target, c.Body, authorization)
+			if status != 401 {
+				t.Errorf("%s %s with %q: %d", o.Method, c.Target, authorization, status)
+			}
+		}
+		// A token in the query is for WebSockets alone.
+		if status, _ := d.do(t, o.Method, c.Target+"?token="+d.Secret, c.Body, ""); status != 401 {
+			t.Errorf("%s %s with a token: %d", o.Method, c.Target, status)
+		}
+	}
+}
+
+// TestSlash tries every path with a slash at its end, and with a wrong method.
+func TestSlash(t *testing.T) {
+	d := startDaemon(t)
+	for _, o := range d.document.Operations {
+		c := Cases(o)[0]
+		if o.Path == "/" {
+			continue
+		}
+		status, e := d.do(t, o.Method, c.Target+"/", c.Body, "Bearer "+d.Secret)
+		found := status != 404 || e.Code == api.ErrorCodeNotFound
+		if found != o.Slashed() {
+			t.Errorf("%s %s/: %d", o.Method, c.Target, status)
+		}
+		d.do(t, http.MethodPost, c.Target, "", "Bearer "+d.Secret)
+	}
+}
+
+// TestTypedClient goes through the typed client, names above all.
+func TestTypedClient(t *testing.T) {
+	d := startDaemon(t)
+	c, err := client.New(d.BaseURL, client.WithSecret(d.Secret), client.WithHTTPClient(d.http))
+	if err != nil {
+		t.Fatal(err)
+	}
+	proxies, err := c.ListProxiesWithResponse(t.Context())
+	if err != nil || proxies.JSON200 == nil {
+		t.Fatalf("%+v, %v", proxies, err)
+	}
+	for name, want := range proxies.JSON200.Proxies {
+		got, err := c.GetProxyWithResponse(t.Context(), name)
+		if err != nil || got.JSON200 == nil || got.JSON200.Name != name || got.JSON200.Type != want.Type {
+			t.Fatalf("%q: %+v, %v", name, got, err)
+		}
+	}
+	for _, member := range proxies.JSON200.Proxies["Pick"].All {
+		put, err := c.SelectProxyWithResponse(t.Context(), "Pick", api.Selection{Name: member})
+		if err != nil || put.StatusCode() != 204 {
+			t.Fatalf("%q: %+v, %v", member, put, err)
+		}
+		got, err := c.GetGroupWithResponse(t.Context(), "Pick")
+		if err != nil || got.JSON200 == nil || got.JSON200.Now == nil || *got.JSON200.Now != member {
+			t.Fatalf("%q: %+v, %v", member, got, err)
+		}
+	}
+	version, err := c.GetVersionWithResponse(t.Context())
+	if err != nil || version.JSON200 == nil || !version.JSON200.Meta {
+		t.Fatalf("%+v, %v", version, err)
+	}
+}
+
+// TestStreams reads the first documents of every feed, both ways.
+func TestStreams(t *testing.T) {
+	d := startDaemon(t)
+	for _, o := range d.document.Operations {
+		item, lines, socket, ok := o.Stream()
+		if !ok {
+			continue
+		}
+		schema := d.document.T.Components.Schemas[item].Value
+		quiet := item == "LogEvent" // may have nothing to say
+		if lines {
+			t.Run(item+" lines", func(t *testing.T) { d.readLines(t, o, quiet) })
+		}
+		if socket {
+			t.Run(item+" socket", func(t *testing.T) {
+				ws, res, err := websocket.DefaultDialer.Dial(
+					"ws"+strings.TrimPrefix(d.BaseURL, "http")+o.Path+"?token="+d.Secret, nil)
+				if err != nil {
+					t.Fatalf("%v: %v", err, res)
+				}
+				defer ws.Close()
+				for n := 0; n < 2 && !quiet; n++ {
+					_ = ws.SetReadDeadline(time.Now().Add(wait))
+					kind, b, err := ws.ReadMessage()
+					if err != nil || kind != websocket.TextMessage || !strings.HasSuffix(string(b), "\n") {
+						t.Fatalf("%d %q, %v", kind, b, err)
+					}
+					if err := checkJSON(schema, b); err != nil {
+						t.Fatalf("%s: %v", b, err)
+					}
+				}
+			})
+		}
+	}
+}
+
+// readLines reads the head of a feed and, unless it is quiet, two documents: the checker sees them.
+func (d *daemon) readLines(t *testing.T, o *Operation, quiet bool) {
+	ctx, cancel := context.WithTimeout(t.Context(), wait)
+	defer cancel()
+	req, err := http.NewRequestWithContext(ctx, o.Method, d.BaseURL+o.Path, nil)
+	if err != nil {
+		t.Fatal(err)
+	}
+	req.Header.Set("Authorization", "Bearer "+d.Secret)
+	res, err := d.http.Do(req)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer res.Body.Close()
+	if res.StatusCode != 200 || res.Header.Get("Content-Type") != linesType {
+		t.Fatalf("%+v", res)
+	}
+	r := bufio.NewReader(res.Body)
+	for n := 0; n < 2 && !quiet; n++ {
+		if _, err := r.ReadString('\n'); err != nil {
+			t.Fatal(err)
+		}
+	}
+}
