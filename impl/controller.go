@@ -46,8 +46,8 @@ type Relay interface {
 
 // Options are what a controller is made of.
 type Options struct {
-	Relay   Relay
-	Hub     *logs.Hub
+	Relay Relay
+	Hub   *logs.Hub
 
 	Version string
 }
@@ -133,8 +133,8 @@ func (c *Controller) Stop() error {
 		l.close()
 	}
 	err := c.http.ShutdownWithContext(ctx)
-	if errors.Is(err, context.DeadlineExceeded) {
-		err = nil // what is left ends with the process
+	if errors.Is(err, context.DeadlineExceeded) || errors.Is(err, net.ErrClosed) {
+		err = nil // what is left ends with the process; the listeners are closed already
 	}
 	c.streams.Wait()
 	c.serve.Wait()

@@ -7,6 +7,7 @@ import (
 	"errors"
 	"fmt"
 	"log/slog"
+	"os"
 	"slices"
 	"sync"
 	"sync/atomic"
@@ -120,6 +121,16 @@ func (r *Relay) Apply(c *config.Config) error {
 	r.applying.Lock()
 	defer r.applying.Unlock()
 	return r.apply(c)
+}
+
+// Check says what is wrong with c beyond what its parser sees: what only building it shows. It
+// opens nothing and changes nothing.
+func Check(c *config.Config) error {
+	r := &Relay{store: state.New(os.DevNull)}
+	quiet := c.Clone()
+	quiet.Profile.StoreSelected = false // what was chosen before does not matter here
+	_, err := r.build(quiet, nil)
+	return err
 }
 
 // Patch clones the running configuration, lets change edit it, and applies the result.

@@ -1,7 +1,6 @@
 package main
 
 import (
-	
 	"errors"
 	"flag"
 	"fmt"
@@ -11,10 +10,10 @@ import (
 
 // flags is the command line. Where a flag is not given its environment variable is used.
 type flags struct {
-	home, file, text                          string
+	home, file, text                           string
 	controller, controllerUnix, controllerPipe string
-	secret, ui                                string
-	geodata, test, version                    bool
+	secret, ui                                 string
+	geodata, test, version                     bool
 }
 
 var errHelp = errors.New("help")

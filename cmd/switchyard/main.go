@@ -10,6 +10,7 @@ import (
 	"runtime"
 	"runtime/debug"
 
+	"github.com/switchyard-proxy/switchyard/relay"
 	"github.com/switchyard-proxy/switchyard/relay/config"
 )
 
@@ -53,14 +54,18 @@ func run(args []string, in io.Reader, out, errOut io.Writer) int {
 
 // test prints all that is to be said of the configuration.
 func test(s *source, out io.Writer) int {
-	_, diags, err := s.Read()
+	c, diags, err := s.Read()
 	for _, d := range diags {
 		fmt.Fprintln(out, d)
 	}
-	if err != nil {
-		if len(diags) == 0 {
+	if err == nil {
+		if err = relay.Check(c); err != nil {
 			fmt.Fprintln(out, err)
 		}
+	} else if len(diags) == 0 {
+		fmt.Fprintln(out, err)
+	}
+	if err != nil {
 		fmt.Fprintf(out, "configuration %s test failed\n", s.describe())
 		return exitConfig
 	}

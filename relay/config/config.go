@@ -88,7 +88,7 @@ type Inbounds struct {
 	TProxyPort       int            `key:"tproxy-port" range:"0-65535"`
 	SSConfig         string         `key:"ss-config" secret:"yes"`
 	VmessConfig      string         `key:"vmess-config" secret:"yes"`
-	Authentication   []User         `key:"authentication"`
+	Authentication   []User         `key:"authentication" secret:"yes"`
 	SkipAuthPrefixes []netip.Prefix `key:"skip-auth-prefixes"`
 	LANAllowed       []netip.Prefix `key:"lan-allowed-ips"`    // nil: everybody
 	LANDisallowed    []netip.Prefix `key:"lan-disallowed-ips"` // wins over LANAllowed

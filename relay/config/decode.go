@@ -40,7 +40,8 @@ type value struct {
 	d    *decoder
 	n    *yaml.Node
 	path string
-	weak bool
+	weak bool // scalars may be written as one another
+	safe bool // may be quoted; false where a secret may be
 }
 
 func (d *decoder) report(s Severity, at Pos, path, message, hint string) {
@@ -94,7 +95,10 @@ func (v value) got() string {
 	case yaml.SequenceNode:
 		return "a list"
 	}
-	if len(v.n.Value) > 80 {
+	switch {
+	case !v.safe:
+		return "something else"
+	case len(v.n.Value) > 80:
 		return "a long text"
 	}
 	return strconv.Quote(v.n.Value)
@@ -119,7 +123,7 @@ func (v value) entries() []entry {
 	for i := 0; i+1 < len(v.n.Content); i += 2 {
 		k, n := v.n.Content[i], v.n.Content[i+1]
 		if k.Tag == "!!merge" || k.Value == "<<" && k.Style == 0 {
-			merged = append(merged, value{v.d, n, v.path, v.weak})
+			merged = append(merged, value{v.d, n, v.path, v.weak, v.safe})
 			continue
 		}
 		if k.Kind == yaml.AliasNode {
@@ -131,7 +135,7 @@ func (v value) entries() []entry {
 			continue
 		}
 		at[k.Value] = len(list)
-		list = append(list, entry{k, value{v.d, n, join(v.path, k.Value), v.weak}})
+		list = append(list, entry{k, value{v.d, n, join(v.path, k.Value), v.weak, v.safe}})
 	}
 	for _, m := range merged {
 		for _, e := range m.mergedEntries() {
@@ -154,7 +158,7 @@ func (v value) mergedEntries() []entry {
 	}
 	var list []entry
 	for _, n := range v.n.Content {
-		m := value{v.d, n, v.path, v.weak}
+		m := value{v.d, n, v.path, v.weak, v.safe}
 		if m.resolve() {
 			list = append(list, m.entries()...)
 		}
@@ -228,9 +232,8 @@ func (v value) field(f field) {
 	if !v.resolve() || v.isNull() {
 		return
 	}
-	if f.tag.Get("weak") != "" {
-		v.weak = true
-	}
+	v.weak = v.weak || f.tag.Get("weak") != ""
+	v.safe = v.safe && f.tag.Get("secret") == ""
 	if _, opt, _ := strings.Cut(f.tag.Get("key"), ","); opt == "named" {
 		v.named(f)
 		return
@@ -280,7 +283,7 @@ func (v value) items() []value {
 	}
 	list := make([]value, 0, len(v.n.Content))
 	for i, n := range v.n.Content {
-		item := value{v.d, n, v.path + "[" + strconv.Itoa(i) + "]", v.weak}
+		item := value{v.d, n, v.path + "[" + strconv.Itoa(i) + "]", v.weak, v.safe}
 		if item.resolve() {
 			list = append(list, item)
 		}

@@ -15,7 +15,7 @@ func didYouMean(name string, candidates []string) string {
 	if len(name) > maxHintLen || name == "" {
 		return ""
 	}
-	best, bestDist := "", len(name)/3+1
+	best, bestDist := "", len(name)/3
 	for _, c := range candidates {
 		if len(c) > maxHintLen || abs(len(c)-len(name)) > bestDist {
 			continue

@@ -23,7 +23,7 @@ func Parse(name string, data []byte) (*Config, Diagnostics) {
 	c := Default()
 	c.File = name
 	if root := d.document(data); root != nil {
-		c.read(d, value{d: d, n: root})
+		c.read(d, value{d: d, n: root, safe: true})
 		c.check(d)
 	}
 	if d.dropped > 0 {

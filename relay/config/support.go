@@ -19,7 +19,7 @@ func (c *Config) checkSupport(d *decoder) {
 		{c.NTP.Enable, "ntp"}, {c.IPTables.Enable, "iptables"},
 	} {
 		if f.on {
-			d.report(Error, d.places[f.key], f.key, f.key+": not supported yet", "")
+			d.report(Error, d.places[f.key], f.key, "not supported yet", "")
 		}
 	}
 	for _, f := range []struct {
@@ -28,12 +28,15 @@ func (c *Config) checkSupport(d *decoder) {
 	}{
 		{c.Controller.UI != "", "external-ui"}, {c.Controller.DoHPath != "", "external-doh-server"},
 		{c.Controller.Pipe != "" && runtime.GOOS == "windows", "external-controller-pipe"},
-		{c.Geo.AutoUpdate, "geo-auto-update"}, {c.Profile.StoreFakeIP, "profile.store-fake-ip"},
+		{c.Geo.AutoUpdate, "geo-auto-update"},
 		{c.Controller.RoutingMark != 0, "external-controller-routing-mark"},
 	} {
 		if f.on {
 			d.report(Warning, d.places[f.key], f.key, "not supported yet, and left out", "")
 		}
+	}
+	if c.Profile.StoreFakeIP {
+		d.report(Note, d.places["profile"], "profile.store-fake-ip", "there are no fake addresses yet", "")
 	}
 	for _, key := range []string{"geodata-loader", "geosite-matcher", "clash-for-android", "experimental", "global-client-fingerprint"} {
 		if at, there := d.places[key]; there {

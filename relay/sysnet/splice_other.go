@@ -23,4 +23,6 @@ func (p *Pipe) Held() int { return 0 }
 func (p *Pipe) Fill(uintptr) (again bool, err error) { return false, errors.ErrUnsupported }
 
 // Drain always fails here.
-func (p *Pipe) Drain(uintptr) (moved int, again bool, err error) { return 0, false, errors.ErrUnsupported }
+func (p *Pipe) Drain(uintptr) (moved int, again bool, err error) {
+	return 0, false, errors.ErrUnsupported
+}
