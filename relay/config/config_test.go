@@ -176,6 +176,8 @@ func TestAliasesCannotMultiply(t *testing.T) {
 	}
 	b.WriteString("proxies: *a29\nrules: *a29\nproxy-groups: [{name: g, type: select, proxies: *a29}]\n")
 	said(b.String()) // ends, and soon
+	said("proxies: [&a {<<: *a, name: n, type: direct}]")
+	said("proxies: [&a {<<: [*a, *a], name: n, type: direct}]")
 }
 
 func TestManyRules(t *testing.T) {

@@ -29,6 +29,7 @@ type decoder struct {
 	dropped int
 	hints   int
 	visits  int
+	merges  int
 	places  map[string]Pos // of the keys of the top level
 }
 
@@ -42,7 +43,14 @@ type value struct {
 	path string
 	weak bool // scalars may be written as one another
 	safe bool // may be quoted; false where a secret may be
+	deep int  // merge keys followed on the way here
 }
+
+// maxMergeDepth and maxMerges bound how merge keys are followed: one may lead to itself.
+const (
+	maxMergeDepth = 16
+	maxMerges     = 1 << 20
+)
 
 func (d *decoder) report(s Severity, at Pos, path, message, hint string) {
 	if len(d.diags) >= maxDiagnostics {
@@ -123,7 +131,7 @@ func (v value) entries() []entry {
 	for i := 0; i+1 < len(v.n.Content); i += 2 {
 		k, n := v.n.Content[i], v.n.Content[i+1]
 		if k.Tag == "!!merge" || k.Value == "<<" && k.Style == 0 {
-			merged = append(merged, value{v.d, n, v.path, v.weak, v.safe})
+			merged = append(merged, value{v.d, n, v.path, v.weak, v.safe, v.deep + 1})
 			continue
 		}
 		if k.Kind == yaml.AliasNode {
@@ -135,7 +143,7 @@ func (v value) entries() []entry {
 			continue
 		}
 		at[k.Value] = len(list)
-		list = append(list, entry{k, value{v.d, n, join(v.path, k.Value), v.weak, v.safe}})
+		list = append(list, entry{k, value{v.d, n, join(v.path, k.Value), v.weak, v.safe, v.deep}})
 	}
 	for _, m := range merged {
 		for _, e := range m.mergedEntries() {
@@ -150,6 +158,10 @@ func (v value) entries() []entry {
 
 // mergedEntries are the keys that a merge key brings: those of a map, or of a list of maps.
 func (v value) mergedEntries() []entry {
+	if v.d.merges++; v.deep > maxMergeDepth || v.d.merges > maxMerges {
+		v.fail("merge keys lead too deep, or to themselves")
+		return nil
+	}
 	if !v.resolve() {
 		return nil
 	}
@@ -158,7 +170,7 @@ func (v value) mergedEntries() []entry {
 	}
 	var list []entry
 	for _, n := range v.n.Content {
-		m := value{v.d, n, v.path, v.weak, v.safe}
+		m := value{v.d, n, v.path, v.weak, v.safe, v.deep}
 		if m.resolve() {
 			list = append(list, m.entries()...)
 		}
@@ -283,7 +295,7 @@ func (v value) items() []value {
 	}
 	list := make([]value, 0, len(v.n.Content))
 	for i, n := range v.n.Content {
-		item := value{v.d, n, v.path + "[" + strconv.Itoa(i) + "]", v.weak, v.safe}
+		item := value{v.d, n, v.path + "[" + strconv.Itoa(i) + "]", v.weak, v.safe, v.deep}
 		if item.resolve() {
 			list = append(list, item)
 		}
