@@ -1,0 +1,201 @@
+//go:build linux
+
+package main
+
+import (
+	"errors"
+	"fmt"
+	"net/netip"
+	"os"
+	"os/exec"
+	"os/user"
+	"path/filepath"
+	"strconv"
+	"strings"
+)
+
+// A peer is a proxy that can be measured. Ours is one of them, and the first.
+type peer struct {
+	Name string
+	Note string   // how it runs, for the foot of the table
+	Tell []string // arguments that make it print its version; none when it has no such
+	path string
+	// configure writes what it needs to dir, listens on ports of its own, and returns its
+	// arguments and its doors.
+	configure func(dir string, o addrs) (args []string, doors map[kind]netip.AddrPort, err error)
+}
+
+// peers returns all of them, installed or not.
+func peers(binary string) []peer {
+	return []peer{switchyard(binary), haproxy(), squid(), microsocks()}
+}
+
+// installed splits peers into those that are here and the names of the others. Without ours
+// there is nothing to measure.
+func installed(all []peer) (here []peer, missing []string, err error) {
+	for i, p := range all {
+		path, err := exec.LookPath(p.path)
+		if errors.Is(err, exec.ErrNotFound) && !filepath.IsAbs(p.path) {
+			path, err = exec.LookPath(filepath.Join("/usr/sbin", p.path)) // not in a user's PATH
+		}
+		switch {
+		case err == nil:
+			p.path = path
+			here = append(here, p)
+		case i == 0:
+			return nil, nil, fmt.Errorf("-binary: %w", err)
+		default:
+			missing = append(missing, p.Name)
+		}
+	}
+	return here, missing, nil
+}
+
+func (p peer) version() string {
+	if p.Tell == nil {
+		return ""
+	}
+	out, _ := exec.Command(p.path, p.Tell...).Output()
+	line, _, _ := strings.Cut(string(out), "\n")
+	return line
+}
+
+func switchyard(binary string) peer {
+	return peer{
+		Name: "switchyard",
+		Note: "one rule, MATCH,DIRECT; log-level warning",
+		Tell: []string{"-v"},
+		path: binary,
+		configure: func(dir string, _ addrs) ([]string, map[kind]netip.AddrPort, error) {
+			port, err := freePorts(2)
+			if err != nil {
+				return nil, nil, err
+			}
+			file, err := writeConfig(dir, "config.yaml", fmt.Sprintf(`mixed-port: %d
+mode: rule
+log-level: warning
+external-controller: %s
+rules:
+  - MATCH,DIRECT
+`, port[0].Port(), port[1]))
+			doors := map[kind]netip.AddrPort{
+				viaSOCKS5: port[0], viaCONNECT: port[0], viaProxy: port[0],
+			}
+			return []string{"-d", dir, "-f", file}, doors, err
+		},
+	}
+}
+
+func haproxy() peer {
+	return peer{
+		Name: "haproxy",
+		Note: "TCP relay with splice, HTTP reverse proxy; one process, nbthread 2, no log",
+		Tell: []string{"-v"},
+		path: "haproxy",
+		configure: func(dir string, o addrs) ([]string, map[kind]netip.AddrPort, error) {
+			port, err := freePorts(2)
+			if err != nil {
+				return nil, nil, err
+			}
+			file, err := writeConfig(dir, "haproxy.cfg", fmt.Sprintf(`global
+  nbthread 2
+  maxconn 6000
+defaults
+  timeout connect 10s
+  timeout client 120s
+  timeout server 120s
+listen tcp
+  mode tcp
+  bind %s
+  option splice-auto
+  server origin %s
+listen http
+  mode http
+  bind %s
+  http-reuse always
+  server origin %s
+`, port[0], o.TCP, port[1], o.HTTP))
+			doors := map[kind]netip.AddrPort{viaTCP: port[0], viaReverse: port[1]}
+			return []string{"-db", "-f", file}, doors, err
+		},
+	}
+}
+
+func squid() peer {
+	return peer{
+		Name: "squid",
+		Note: "one process (-N), no cache, no access log",
+		Tell: []string{"-v"},
+		path: "squid",
+		configure: func(dir string, _ addrs) ([]string, map[kind]netip.AddrPort, error) {
+			port, err := freePorts(1)
+			if err != nil {
+				return nil, nil, err
+			}
+			as, err := squidUser(dir)
+			if err != nil {
+				return nil, nil, err
+			}
+			file, err := writeConfig(dir, "squid.conf", fmt.Sprintf(`http_port %s
+%s
+http_access allow localhost
+http_access deny all
+cache deny all
+access_log none
+cache_store_log none
+cache_log %[3]s/cache.log
+pid_filename %[3]s/squid.pid
+coredump_dir %[3]s
+netdb_filename none
+pinger_enable off
+dns_nameservers 127.0.0.1
+visible_hostname bench.invalid
+shutdown_lifetime 0 seconds
+max_filedescriptors 16384
+`, port[0], as, dir))
+			doors := map[kind]netip.AddrPort{viaCONNECT: port[0], viaProxy: port[0]}
+			return []string{"-N", "-f", file}, doors, err
+		},
+	}
+}
+
+// squidUser gives dir to the user that squid becomes when it is started by root, who it refuses
+// to be, and returns the line of its configuration that says so.
+func squidUser(dir string) (string, error) {
+	if os.Getuid() != 0 {
+		return "", nil
+	}
+	for _, name := range []string{"proxy", "squid", "nobody"} {
+		u, err := user.Lookup(name)
+		if err != nil {
+			continue
+		}
+		uid, err := strconv.Atoi(u.Uid)
+		if err != nil {
+			return "", err
+		}
+		return "cache_effective_user " + name, os.Chown(dir, uid, -1)
+	}
+	return "", errors.New("no user for squid: want proxy, squid or nobody")
+}
+
+func microsocks() peer {
+	return peer{
+		Name: "microsocks",
+		Note: "a thread per connection, its log thrown away",
+		path: "microsocks",
+		configure: func(string, addrs) ([]string, map[kind]netip.AddrPort, error) {
+			port, err := freePorts(1)
+			if err != nil {
+				return nil, nil, err
+			}
+			args := []string{"-i", "127.0.0.1", "-p", strconv.Itoa(int(port[0].Port()))}
+			return args, map[kind]netip.AddrPort{viaSOCKS5: port[0]}, nil
+		},
+	}
+}
+
+func writeConfig(dir, name, text string) (string, error) {
+	file := filepath.Join(dir, name)
+	return file, os.WriteFile(file, []byte(text), 0o644)
+}
