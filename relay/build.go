@@ -60,6 +60,7 @@ const dropHold = time.Minute
 type builder struct {
 	*Running
 	relay   *Relay
+	selves  *flow.Selves
 	prev    *Running
 	base    dialing
 	roots   *x509.CertPool
@@ -71,6 +72,9 @@ func (r *Relay) build(c *config.Config, prev *Running) (*Running, error) {
 	b := &builder{
 		Running: &Running{Config: c, Outbounds: make(map[string]outbound.Outbound), made: make(map[string]made)},
 		relay:   r, prev: prev, base: dialingOf(c),
+	}
+	if r.engine != nil {
+		b.selves = r.engine.Selves()
 	}
 	roots, err := authorities(c.TLS.CustomCertificates)
 	if err != nil {
@@ -180,7 +184,7 @@ func (b *builder) builtIn() {
 func (b *builder) dialer(p *config.Proxy) *outbound.Dialer {
 	d := &outbound.Dialer{
 		Socket: b.base.socket, IPv6: b.base.ipv6, Concurrent: b.base.concurrent,
-		Family: families[p.IPVersion], Lookup: systemLookup(b.base.ipv6),
+		Family: families[p.IPVersion], Lookup: systemLookup(b.base.ipv6), Selves: b.selves,
 	}
 	d.Socket.FastOpen, d.Socket.Multipath = p.TFO, p.MPTCP
 	if p.InterfaceName != "" {

@@ -46,7 +46,11 @@ type Engine struct {
 	current atomic.Pointer[Snapshot]
 	nat     *nat.Table
 	panics  atomic.Int64
+	selves  flow.Selves
 }
+
+// Selves are the connections of ours that may come back to us.
+func (e *Engine) Selves() *flow.Selves { return &e.selves }
 
 // New makes an engine; Use must be called before the first flow.
 func New(log *slog.Logger, table *track.Table) *Engine {
@@ -193,6 +197,10 @@ func (e *Engine) lookup(ctx context.Context, s *Snapshot, f *flow.Flow) {
 // Open implements inbound.Handler: it carries f to its outbound and dials.
 func (e *Engine) Open(ctx context.Context, f *flow.Flow) (flow.Stream, error) {
 	r := e.route(ctx, e.current.Load(), f)
+	if e.selves.Loops(f.Source) {
+		e.logFailure(ctx, f, &r, flow.ErrLoop)
+		return nil, flow.ErrLoop
+	}
 	conn, err := r.leaf.Dial(ctx, f)
 	if err != nil {
 		e.logFailure(ctx, f, &r, err)

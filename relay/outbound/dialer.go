@@ -38,6 +38,8 @@ type Dialer struct {
 	Concurrent bool // try all addresses at once
 	// Lookup resolves a name.
 	Lookup func(ctx context.Context, host string) ([]netip.Addr, error)
+	// Selves, where set, is told of connections to this machine.
+	Selves *flow.Selves
 	// Via, where set, is the outbound that this one's connections go through.
 	Via func() (Outbound, error)
 }
@@ -74,6 +76,9 @@ func (d *Dialer) connect(ctx context.Context, to netip.AddrPort) (flow.Conn, err
 	c, err := sysnet.Dial(ctx, to, d.Socket)
 	if err != nil {
 		return nil, err
+	}
+	if local := c.LocalAddrPort(); d.Selves != nil && local.Addr() == to.Addr() {
+		c.OnClose(d.Selves.Add(local))
 	}
 	return c, nil
 }

@@ -9,6 +9,7 @@ import (
 	"fmt"
 	"net"
 	"net/netip"
+	"sync"
 	"syscall"
 	"time"
 )
@@ -32,7 +33,20 @@ type KeepAlive struct {
 // TCPConn is a bare TCP connection whose descriptor the pump may read, write and splice directly.
 type TCPConn struct {
 	*net.TCPConn
-	raw syscall.RawConn
+	raw     syscall.RawConn
+	onClose func()
+	once    sync.Once
+}
+
+// OnClose makes f run when c is closed first. It is called before anybody else knows c.
+func (c *TCPConn) OnClose(f func()) { c.onClose = f }
+
+// Close closes c.
+func (c *TCPConn) Close() error {
+	if c.onClose != nil {
+		c.once.Do(c.onClose)
+	}
+	return c.TCPConn.Close()
 }
 
 // NewTCPConn takes ownership of c.

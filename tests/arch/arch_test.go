@@ -1,0 +1,126 @@
+// Package arch keeps the walls: which package may import which. The table is that of
+// docs/architecture.md; change both together.
+package arch
+
+import (
+	"go/parser"
+	"go/token"
+	"io/fs"
+	"os"
+	"path/filepath"
+	"slices"
+	"strconv"
+	"strings"
+	"testing"
+)
+
+const module = "github.com/switchyard-proxy/switchyard/"
+
+// allowed lists, for each package, those of ours it may import. A name that ends in /* stands for
+// the packages below it, and a package below one that is listed has its line.
+var allowed = map[string]string{
+	"gen":                  "gen/*",
+	"relay/flow":           "",
+	"relay/buf":            "",
+	"relay/config":         "",
+	"relay/state":          "",
+	"relay/logs":           "",
+	"relay/sysnet":         "",
+	"relay/rule":           "relay/flow",
+	"relay/track":          "relay/flow",
+	"relay/pump":           "relay/flow relay/buf relay/sysnet",
+	"relay/nat":            "relay/flow relay/buf relay/sysnet",
+	"relay/transport":      "relay/flow relay/buf",
+	"relay/protocol/http1": "",
+	"relay/protocol/socks": "relay/flow relay/buf",
+	"relay/inbound":        "relay/flow relay/buf relay/sysnet relay/transport relay/protocol/*",
+	"relay/outbound":       "relay/flow relay/sysnet",
+	"relay/outbound/http":  "relay/flow relay/buf relay/sysnet relay/transport relay/protocol/* relay/outbound",
+	"relay/outbound/socks": "relay/flow relay/buf relay/sysnet relay/transport relay/protocol/* relay/outbound",
+	"relay/group":          "relay/flow relay/outbound",
+	"relay/engine":         "relay/flow relay/buf relay/rule relay/outbound relay/track relay/pump relay/nat",
+	"relay":                "relay/*",
+	"impl":                 "gen/* relay/flow relay/rule relay/group relay/outbound relay/track relay/logs relay/config relay/sysnet",
+	"cmd/switchyard":       "relay relay/config relay/logs relay/state impl gen/*",
+}
+
+// line is the entry for a package: its own, or that of the nearest package above it.
+func line(pkg string) (string, bool) {
+	for {
+		if l, ok := allowed[pkg]; ok {
+			return l, true
+		}
+		i := strings.LastIndexByte(pkg, '/')
+		if i < 0 || pkg[:i] == "relay" {
+			return "", false
+		}
+		pkg = pkg[:i]
+	}
+}
+
+func may(pkg, imported string) bool {
+	l, _ := line(pkg)
+	return slices.ContainsFunc(strings.Fields(l), func(a string) bool {
+		dir, below := strings.CutSuffix(a, "*")
+		return a == imported || below && strings.HasPrefix(imported, dir)
+	})
+}
+
+func TestImports(t *testing.T) {
+	root := filepath.Join("..", "..")
+	seen := make(map[string]bool)
+	err := fs.WalkDir(os.DirFS(root), ".", func(path string, d fs.DirEntry, err error) error {
+		switch {
+		case err != nil:
+			return err
+		case d.IsDir() && (path == "tests" || path != "." && strings.HasPrefix(d.Name(), ".") || d.Name() == "node_modules"):
+			return fs.SkipDir
+		case d.IsDir() || !strings.HasSuffix(path, ".go") || strings.HasSuffix(path, "_test.go"):
+			return nil
+		}
+		pkg := filepath.ToSlash(filepath.Dir(path))
+		if _, ok := line(pkg); !ok {
+			t.Errorf("%s: the table has no line for this package", pkg)
+		}
+		seen[pkg] = true
+		f, err := parser.ParseFile(token.NewFileSet(), filepath.Join(root, path), nil, parser.ImportsOnly)
+		if err != nil {
+			return err
+		}
+		for _, i := range f.Imports {
+			name, _ := strconv.Unquote(i.Path.Value)
+			if ours, ok := strings.CutPrefix(name, module); ok && !may(pkg, ours) {
+				t.Errorf("%s imports %s, which the table does not allow", path, ours)
+			}
+		}
+		return nil
+	})
+	if err != nil {
+		t.Fatal(err)
+	}
+	for pkg := range allowed {
+		if !seen[pkg] {
+			t.Errorf("%s: the table has a line, and there is no such package", pkg)
+		}
+	}
+}
+
+// TestNoBorrowedName keeps the reference's name out of ours.
+func TestNoBorrowedName(t *testing.T) {
+	root := filepath.Join("..", "..")
+	err := fs.WalkDir(os.DirFS(root), ".", func(path string, d fs.DirEntry, err error) error {
+		if err != nil {
+			return err
+		}
+		if path != "." && strings.HasPrefix(d.Name(), ".") && d.IsDir() {
+			return fs.SkipDir
+		}
+		if strings.Contains(strings.ToLower(d.Name()), "mih"+"omo") {
+			t.Errorf("%s: the name belongs to others", path)
+		}
+		return nil
+	})
+	if err != nil {
+		t.Fatal(err)
+	}
+}
