@@ -13,6 +13,7 @@ import (
 	"strings"
 	"sync"
 	"sync/atomic"
+	"syscall"
 
 	"github.com/switchyard-proxy/switchyard/relay/config"
 	"github.com/switchyard-proxy/switchyard/relay/sysnet"
@@ -24,6 +25,7 @@ type endpoint struct{ kind, addr string }
 // listener is one socket of the API.
 type listener struct {
 	net.Listener
+	tcp    *sysnet.TCPListener // nil for a Unix socket
 	cert   *atomic.Pointer[tls.Certificate] // of a TLS listener
 	remove string                           // the path of a Unix socket
 	once   sync.Once
@@ -98,15 +100,20 @@ func (ch *change) listen(next *config.Config) error {
 // tcp keeps or binds a TCP listener, with TLS on it where kind is "tls".
 func (ch *change) tcp(kind, addr string) (*listener, error) {
 	e := endpoint{kind, addr}
-	if l := ch.c.live[e]; l != nil {
-		ch.live[e] = l
-		return l, nil
+	for live, l := range ch.c.live {
+		if live == e || live.kind == kind && l.Addr().String() == addr {
+			ch.live[live] = l
+			return l, nil
+		}
 	}
 	ln, err := sysnet.ListenTCP(addr, sysnet.Options{})
+	if errors.Is(err, syscall.EADDRINUSE) && ch.share(addr) {
+		ln, err = sysnet.ListenTCP(addr, sysnet.Options{ReusePort: true})
+	}
 	if err != nil {
 		return nil, err
 	}
-	l := &listener{Listener: ln.TCPListener}
+	l := &listener{Listener: ln.TCPListener, tcp: ln}
 	if kind == "tls" {
 		l.cert = new(atomic.Pointer[tls.Certificate])
 		l.Listener = tls.NewListener(l.Listener, &tls.Config{
@@ -116,6 +123,17 @@ func (ch *change) tcp(kind, addr string) (*listener, error) {
 	}
 	ch.add(e, l)
 	return l, nil
+}
+
+// share lets a new listener bind beside ours on the same port, until ours closes.
+func (ch *change) share(addr string) (shared bool) {
+	_, port, _ := net.SplitHostPort(addr)
+	for e, l := range ch.c.live {
+		if _, old, _ := net.SplitHostPort(e.addr); l.tcp != nil && old == port {
+			shared = l.tcp.Share() == nil || shared
+		}
+	}
+	return shared
 }
 
 func (ch *change) add(e endpoint, l *listener) {

@@ -35,6 +35,7 @@ type listening struct {
 	socket
 	port   uint16
 	cancel context.CancelFunc // nil until it serves
+	ended  chan struct{}      // closed when it serves no more
 }
 
 // inbounds are the listening sockets of the configuration that runs.
@@ -194,13 +195,18 @@ func (b *binding) Commit() {
 	for _, l := range b.dropped {
 		l.cancel()
 	}
+	for _, l := range b.dropped {
+		<-l.ended // a port that is gone is gone when the change is answered
+	}
 	b.in.live = b.live
 }
 
 func (in *inbounds) start(l *listening) {
 	var ctx context.Context
 	ctx, l.cancel = context.WithCancel(in.flows)
+	l.ended = make(chan struct{})
 	in.serve.Go(func() {
+		defer close(l.ended)
 		switch s := l.socket.(type) {
 		case *inbound.Listener:
 			s.Serve(ctx, in.flows)

@@ -240,3 +240,15 @@ func (o *output) String() string {
 	defer o.mu.Unlock()
 	return o.b.String()
 }
+
+// Restart stops d and runs another daemon in the same home directory.
+func (d *Daemon) Restart(t testing.TB) *Daemon {
+	t.Helper()
+	d.Signal(t, syscall.SIGTERM)
+	if code := d.Wait(t); code != 0 {
+		t.Fatalf("exit code %d:\n%s", code, d.Log())
+	}
+	n := &Daemon{Home: d.Home, File: d.File, Mixed: d.Mixed, Secret: d.Secret}
+	n.run(t, []string{"-d", n.Home})
+	return n
+}
