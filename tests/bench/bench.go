@@ -158,7 +158,7 @@ func startLoad(ctx context.Context, j job) (*loadProcess, error) {
 		_ = cmd.Process.Kill()
 		_ = cmd.Wait() // it was killed: there is nothing to learn
 	}
-	if err := json.NewEncoder(l.in).Encode(order{Job: j, Door: j.Door}); err != nil {
+	if err := json.NewEncoder(l.in).Encode(j); err != nil {
 		l.stop()
 		return nil, fmt.Errorf("start load: %w", err)
 	}

@@ -26,9 +26,9 @@ const (
 
 // door is a way through one proxy to the origin.
 type door struct {
-	Kind   kind
-	Addr   netip.AddrPort // where to connect to
-	Origin addrs
+	Kind   kind           `json:"kind"`
+	Addr   netip.AddrPort `json:"addr"` // where to connect to
+	Origin addrs          `json:"origin"`
 }
 
 // unitLimit bounds one unit of work, so that a proxy that hangs is an error.

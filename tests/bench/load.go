@@ -18,7 +18,7 @@ import (
 // job is what a load process does. It travels to it as JSON on its standard input.
 type job struct {
 	Load   string        `json:"load"` // a name of loadNamed
-	Door   door          `json:"-"`
+	Door   door          `json:"door"`
 	Window time.Duration `json:"window_ns"` // no unit of work starts later than this
 	Max    int           `json:"max"`       // nor are there more than these
 	Conns  int           `json:"conns"`     // how many work at the same time
@@ -60,13 +60,6 @@ type gate struct {
 	finish func(result) error // hands over the result, blocks until the bench has looked again
 }
 
-// order is the first line that a load process reads. A job keeps its door apart from its JSON,
-// so that what is written to the file has no ports.
-type order struct {
-	Job  job
-	Door door
-}
-
 // loadMain is the load process.
 func loadMain() error {
 	in := bufio.NewReader(os.Stdin)
@@ -75,12 +68,11 @@ func loadMain() error {
 	if err != nil {
 		return err
 	}
-	var o order
-	if err := json.Unmarshal(line, &o); err != nil {
+	var j job
+	if err := json.Unmarshal(line, &j); err != nil {
 		return err
 	}
-	o.Job.Door = o.Door
-	do, err := loadNamed(o.Job.Load)
+	do, err := loadNamed(j.Load)
 	if err != nil {
 		return err
 	}
@@ -93,7 +85,7 @@ func loadMain() error {
 		}
 		return nil
 	}
-	return do(o.Job, gate{
+	return do(j, gate{
 		start:  func() error { return wait("ready") },
 		finish: func(r result) error { return wait(r) },
 	})

@@ -22,8 +22,8 @@ import (
 
 // addrs is where the origin listens.
 type addrs struct {
-	TCP  netip.AddrPort // speaks the protocol of payload.go
-	HTTP netip.AddrPort // GET /N answers N bytes of the pattern
+	TCP  netip.AddrPort `json:"tcp"`  // speaks the protocol of payload.go
+	HTTP netip.AddrPort `json:"http"` // GET /N answers N bytes of the pattern
 }
 
 // origin is the process behind all proxies.

@@ -89,7 +89,8 @@ rules:
 func haproxy() peer {
 	return peer{
 		Name: "haproxy",
-		Note: "TCP relay with splice, HTTP reverse proxy; one process, nbthread 2, no log",
+		Note: "TCP relay that splices with 1 MB pipes, HTTP reverse proxy; one process, " +
+			"nbthread 2, no log",
 		Tell: []string{"-v"},
 		path: "haproxy",
 		configure: func(dir string, o addrs) ([]string, map[kind]netip.AddrPort, error) {
@@ -100,6 +101,7 @@ func haproxy() peer {
 			file, err := writeConfig(dir, "haproxy.cfg", fmt.Sprintf(`global
   nbthread 2
   maxconn 6000
+  tune.pipesize 1048576
 defaults
   timeout connect 10s
   timeout client 120s
@@ -107,7 +109,8 @@ defaults
 listen tcp
   mode tcp
   bind %s
-  option splice-auto
+  option splice-request
+  option splice-response
   server origin %s
 listen http
   mode http
