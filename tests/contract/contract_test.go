@@ -32,11 +32,13 @@ proxies:
   - {name: .., type: direct}
 proxy-groups:
   - {name: Pick, type: select, proxies: [Tokyo 01, a/b, 日本 🇯🇵 01, 100%, 'x?y#z', ..]}
-  - {name: Auto, type: url-test, url: http://127.0.0.1:1/, interval: 3600, proxies: [Tokyo 01, a/b]}
+  - {name: Auto, type: select, proxies: [Tokyo 01, a/b, Pick]}
 rules:
   - DOMAIN-SUFFIX,example.test,Pick
   - MATCH,DIRECT
 `
+
+func TestMain(m *testing.M) { testkit.Main(m) }
 
 const wait = 10 * time.Second
 
