@@ -125,6 +125,9 @@ func (s *sample) take(ctx context.Context, x *proxy, j job) error {
 	s.CPU = after.cpu - before.cpu
 	s.RSS = after.rss - before.rss
 	s.FDs = after.fds - before.fds
+	if s.Errors > 0 {
+		s.First += x.tail()
+	}
 	return nil
 }
 
