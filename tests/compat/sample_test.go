@@ -84,6 +84,7 @@ type answer struct {
 // send sends the request byte by byte as it was recorded.
 func (s *sample) send(h *home) (*answer, error) {
 	network, addr := "tcp", strings.TrimPrefix(h.BaseURL, "http://")
+	host := addr
 	if s.Request.Transport != "" {
 		network, addr = "unix", filepath.Join(h.Home, "ctl.sock")
 	}
@@ -94,7 +95,7 @@ func (s *sample) send(h *home) (*answer, error) {
 	defer c.Close()
 	_ = c.SetDeadline(time.Now().Add(wait))
 	var b strings.Builder
-	fmt.Fprintf(&b, "%s %s HTTP/1.1\r\nHost: %s\r\n", s.Request.Method, s.Request.Path, addr)
+	fmt.Fprintf(&b, "%s %s HTTP/1.1\r\nHost: %s\r\n", s.Request.Method, s.Request.Path, host)
 	for _, k := range slices.Sorted(maps.Keys(s.Request.Headers)) {
 		fmt.Fprintf(&b, "%s: %s\r\n", k, s.Request.Headers[k])
 	}
