@@ -2,10 +2,12 @@ package impl
 
 import (
 	"log/slog"
+	"net/http/pprof"
 	"strings"
 
 	"github.com/valyala/fasthttp"
 	"github.com/valyala/fasthttp/expvarhandler"
+	"github.com/valyala/fasthttp/fasthttpadaptor"
 	"github.com/valyala/fasthttp/pprofhandler"
 
 	"github.com/switchyard-proxy/switchyard/gen/rt"
@@ -35,6 +37,8 @@ func (c *Controller) debug(ctx *fasthttp.RequestCtx) {
 		ctx.SetStatusCode(fasthttp.StatusMovedPermanently)
 	case path == "/debug/vars":
 		expvarhandler.ExpvarHandler(ctx)
+	case path == "/debug/pprof/": // which fasthttp's handler does not know
+		fasthttpadaptor.NewFastHTTPHandlerFunc(pprof.Index)(ctx)
 	default:
 		pprofhandler.PprofHandler(ctx)
 	}
