@@ -38,6 +38,9 @@ func installed(all []peer) (here []peer, missing []string, err error) {
 		if errors.Is(err, exec.ErrNotFound) && !filepath.IsAbs(p.path) {
 			path, err = exec.LookPath(filepath.Join("/usr/sbin", p.path)) // not in a user's PATH
 		}
+		if err == nil {
+			path, err = filepath.Abs(path) // it runs in a directory of its own
+		}
 		switch {
 		case err == nil:
 			p.path = path
