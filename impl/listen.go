@@ -25,7 +25,7 @@ type endpoint struct{ kind, addr string }
 // listener is one socket of the API.
 type listener struct {
 	net.Listener
-	tcp    *sysnet.TCPListener // nil for a Unix socket
+	tcp    *sysnet.TCPListener              // nil for a Unix socket
 	cert   *atomic.Pointer[tls.Certificate] // of a TLS listener
 	remove string                           // the path of a Unix socket
 	once   sync.Once

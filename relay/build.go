@@ -164,8 +164,11 @@ func (b *builder) keep(p config.Proxy, make func() outbound.Outbound) outbound.O
 
 func (b *builder) builtIn() {
 	for _, o := range []struct{ name, kind string }{
-		{"DIRECT", "Direct"}, {"REJECT", "Reject"}, {"REJECT-DROP", "RejectDrop"},
-		{"COMPATIBLE", "Compatible"}, {"PASS", "Pass"},
+		{"DIRECT", "Direct"},
+		{"REJECT", "Reject"},
+		{"REJECT-DROP", "RejectDrop"},
+		{"COMPATIBLE", "Compatible"},
+		{"PASS", "Pass"},
 	} {
 		b.add(b.keep(config.Proxy{Name: o.name, Type: o.kind}, func() outbound.Outbound {
 			info := outbound.Info{Name: o.name, Type: o.kind, ID: outbound.NewID(), UDP: true}

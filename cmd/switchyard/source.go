@@ -107,8 +107,11 @@ func (f *flags) override(c *config.Config) {
 		to   *string
 		word string
 	}{
-		{&c.Controller.Addr, f.controller}, {&c.Controller.Unix, f.controllerUnix},
-		{&c.Controller.Pipe, f.controllerPipe}, {&c.Controller.Secret, f.secret}, {&c.Controller.UI, f.ui},
+		{&c.Controller.Addr, f.controller},
+		{&c.Controller.Unix, f.controllerUnix},
+		{&c.Controller.Pipe, f.controllerPipe},
+		{&c.Controller.Secret, f.secret},
+		{&c.Controller.UI, f.ui},
 	} {
 		if o.word != "" {
 			*o.to = strings.TrimSpace(o.word)

@@ -83,9 +83,13 @@ func (g *Group) checkType(d *decoder, path string) {
 		on  bool
 		key string
 	}{
-		{len(g.Use) > 0, "use"}, {g.IncludeAll, "include-all"},
-		{g.IncludeAllProxies, "include-all-proxies"}, {g.IncludeAllProviders, "include-all-providers"},
-		{g.Filter != "", "filter"}, {g.ExcludeFilter != "", "exclude-filter"}, {g.ExcludeType != "", "exclude-type"},
+		{len(g.Use) > 0, "use"},
+		{g.IncludeAll, "include-all"},
+		{g.IncludeAllProxies, "include-all-proxies"},
+		{g.IncludeAllProviders, "include-all-providers"},
+		{g.Filter != "", "filter"},
+		{g.ExcludeFilter != "", "exclude-filter"},
+		{g.ExcludeType != "", "exclude-type"},
 	} {
 		if k.on {
 			d.report(Error, g.Pos, path+"."+k.key, "not supported yet", "")

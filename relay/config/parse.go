@@ -118,8 +118,11 @@ func (c *Config) checkGeneral(d *decoder) {
 		key  string
 		port int
 	}{
-		{"port", c.Port}, {"socks-port", c.SocksPort}, {"mixed-port", c.MixedPort},
-		{"redir-port", c.RedirPort}, {"tproxy-port", c.TProxyPort},
+		{"port", c.Port},
+		{"socks-port", c.SocksPort},
+		{"mixed-port", c.MixedPort},
+		{"redir-port", c.RedirPort},
+		{"tproxy-port", c.TProxyPort},
 	} {
 		switch {
 		case p.port == 0:

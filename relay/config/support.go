@@ -10,13 +10,22 @@ func (c *Config) checkSupport(d *decoder) {
 		on  bool
 		key string
 	}{
-		{c.DNS.Enable, "dns"}, {c.TUN.Enable, "tun"}, {c.Sniffer.Enable, "sniffer"},
-		{c.TUIC.Enable, "tuic-server"}, {c.RedirPort != 0, "redir-port"}, {c.TProxyPort != 0, "tproxy-port"},
-		{c.SSConfig != "", "ss-config"}, {c.VmessConfig != "", "vmess-config"},
-		{len(c.Listeners) > 0, "listeners"}, {len(c.Tunnels) > 0, "tunnels"},
-		{len(c.ProxyProviders) > 0, "proxy-providers"}, {len(c.RuleProviders) > 0, "rule-providers"},
-		{len(c.SubRules) > 0, "sub-rules"}, {len(c.Hosts) > 0, "hosts"},
-		{c.NTP.Enable, "ntp"}, {c.IPTables.Enable, "iptables"},
+		{c.DNS.Enable, "dns"},
+		{c.TUN.Enable, "tun"},
+		{c.Sniffer.Enable, "sniffer"},
+		{c.TUIC.Enable, "tuic-server"},
+		{c.RedirPort != 0, "redir-port"},
+		{c.TProxyPort != 0, "tproxy-port"},
+		{c.SSConfig != "", "ss-config"},
+		{c.VmessConfig != "", "vmess-config"},
+		{len(c.Listeners) > 0, "listeners"},
+		{len(c.Tunnels) > 0, "tunnels"},
+		{len(c.ProxyProviders) > 0, "proxy-providers"},
+		{len(c.RuleProviders) > 0, "rule-providers"},
+		{len(c.SubRules) > 0, "sub-rules"},
+		{len(c.Hosts) > 0, "hosts"},
+		{c.NTP.Enable, "ntp"},
+		{c.IPTables.Enable, "iptables"},
 	} {
 		if f.on {
 			d.report(Error, d.places[f.key], f.key, "not supported yet", "")
@@ -26,7 +35,8 @@ func (c *Config) checkSupport(d *decoder) {
 		on  bool
 		key string
 	}{
-		{c.Controller.UI != "", "external-ui"}, {c.Controller.DoHPath != "", "external-doh-server"},
+		{c.Controller.UI != "", "external-ui"},
+		{c.Controller.DoHPath != "", "external-doh-server"},
 		{c.Controller.Pipe != "" && runtime.GOOS == "windows", "external-controller-pipe"},
 		{c.Geo.AutoUpdate, "geo-auto-update"},
 		{c.Controller.RoutingMark != 0, "external-controller-routing-mark"},

@@ -24,6 +24,7 @@ import (
 	"github.com/switchyard-proxy/switchyard/relay/rule"
 	"github.com/switchyard-proxy/switchyard/relay/sysnet"
 	"github.com/switchyard-proxy/switchyard/relay/track"
+	"github.com/switchyard-proxy/switchyard/tests/leak"
 )
 
 // proxy is a listener on loopback whose every flow goes to its target itself, where names are
@@ -39,6 +40,7 @@ func lookup(context.Context, string) ([]netip.Addr, error) {
 
 func start(t *testing.T, set func(*inbound.Service)) *proxy {
 	t.Helper()
+	leak.Check(t)
 	log := slog.New(slog.DiscardHandler)
 	program, errs := rule.Compile([]rule.Rule{
 		{Type: "DOMAIN-SUFFIX", Payload: "rejected"}, {Type: "MATCH"},
@@ -272,21 +274,7 @@ func TestUDP(t *testing.T) {
 	}()
 	target := pc.LocalAddr().(*net.UDPAddr).AddrPort()
 	p := start(t, nil)
-	control := p.dial(t)
-	if _, err := io.WriteString(control, "\x05\x01\x00\x05\x03\x00\x01\x00\x00\x00\x00\x00\x00"); err != nil {
-		t.Fatal(err)
-	}
-	answer := make([]byte, 12)
-	if _, err := io.ReadFull(control, answer); err != nil || answer[3] != socks.Granted {
-		t.Fatalf("UDP ASSOCIATE: %v, %v", answer, err)
-	}
-	relay := netip.AddrPortFrom(netip.AddrFrom4([4]byte(answer[6:10])), uint16(answer[10])<<8|uint16(answer[11]))
-	c, err := net.DialUDP("udp", nil, net.UDPAddrFromAddrPort(relay))
-	if err != nil {
-		t.Fatal(err)
-	}
-	defer c.Close()
-	_ = c.SetDeadline(time.Now().Add(5 * time.Second))
+	control, c := p.associate(t)
 	f := func(to flow.Addr) {
 		t.Helper()
 		for i := range 3 {
@@ -319,6 +307,27 @@ func TestUDP(t *testing.T) {
 			t.Fatal("flows outlive their association")
 		}
 	}
+}
+
+// associate asks for a UDP association; it lives as long as control is open.
+func (p *proxy) associate(t *testing.T) (control *net.TCPConn, c *net.UDPConn) {
+	t.Helper()
+	control = p.dial(t)
+	if _, err := io.WriteString(control, "\x05\x01\x00\x05\x03\x00\x01\x00\x00\x00\x00\x00\x00"); err != nil {
+		t.Fatal(err)
+	}
+	answer := make([]byte, 12)
+	if _, err := io.ReadFull(control, answer); err != nil || answer[3] != socks.Granted {
+		t.Fatalf("UDP ASSOCIATE: %v, %v", answer, err)
+	}
+	relay := netip.AddrPortFrom(netip.AddrFrom4([4]byte(answer[6:10])), uint16(answer[10])<<8|uint16(answer[11]))
+	c, err := net.DialUDP("udp", nil, net.UDPAddrFromAddrPort(relay))
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() { _ = c.Close() })
+	_ = c.SetDeadline(time.Now().Add(5 * time.Second))
+	return control, c
 }
 
 // client is an HTTP client that goes through the proxy.

@@ -4,6 +4,7 @@ package nat
 
 import (
 	"context"
+	"errors"
 	"net/netip"
 	"sync"
 	"sync/atomic"
@@ -34,6 +35,9 @@ type Config struct {
 
 // Dial makes the connection for key, or returns the one that is there.
 type Dial func(key any, open func() (flow.PacketConn, error)) (flow.PacketConn, error)
+
+// errGone ends the opening of a session that was ended before it had a connection.
+var errGone = errors.New("the session has ended")
 
 const (
 	defaultIdle         = time.Minute
@@ -245,6 +249,10 @@ func (src *source) open(se *session, f *flow.Flow) {
 // dial finds or makes the source's connection for key and begins to read from a new one.
 func (src *source) dial(se *session, key any, open func() (flow.PacketConn, error)) (flow.PacketConn, error) {
 	src.mu.Lock()
+	if se.gone { // nobody would give its use of the connection back
+		src.mu.Unlock()
+		return nil, errGone
+	}
 	sh := src.conns[key]
 	if sh == nil {
 		sh = new(shared)

@@ -219,7 +219,7 @@ func checkUnrouted(res *http.Response, b []byte, allow []string) error {
 		return errors.New("a wrong method is a 405 without a body")
 	}
 	if got, want := res.Header.Get("Allow"), strings.Join(allow, ", "); got != want {
-		return fmt.Errorf("Allow is %q; want %q", got, want)
+		return fmt.Errorf("the Allow field is %q; want %q", got, want)
 	}
 	return nil
 }
