@@ -197,7 +197,7 @@ func (e *Engine) lookup(ctx context.Context, s *Snapshot, f *flow.Flow) {
 // Open implements inbound.Handler: it carries f to its outbound and dials.
 func (e *Engine) Open(ctx context.Context, f *flow.Flow) (flow.Stream, error) {
 	r := e.route(ctx, e.current.Load(), f)
-	if e.selves.Loops(f.Source) {
+	if e.selves.Loops(f.Source, f.Local) {
 		e.logFailure(ctx, f, &r, flow.ErrLoop)
 		return nil, flow.ErrLoop
 	}

@@ -13,32 +13,47 @@ var ErrLoop = errors.New("the proxy connects to itself in a loop: a node's serve
 // a fair use of some; a loop has no end.
 const maxSelves = 1024
 
-// Selves are the connections the daemon has made to this machine, by their own address: a flow that
-// comes from one of them is ours. The zero value is ready.
+// Selves are the connections the daemon has made to this machine. One that comes in at a listener
+// of ours is known by both its ends: a client may well have the port of another of our connections.
+// The zero value is ready.
 type Selves struct {
-	mu    sync.Mutex
-	local map[netip.AddrPort]struct{}
+	mu   sync.Mutex
+	made map[ends]bool // whether it came back to us
+	back int           // how many did
 }
 
-// Add notes a connection from local; the func it returns takes it out.
-func (s *Selves) Add(local netip.AddrPort) (done func()) {
+// ends are the addresses of a connection, as the side that made it sees them.
+type ends struct{ local, remote netip.AddrPort }
+
+// Add notes a connection from local to remote; the func it returns takes it out.
+func (s *Selves) Add(local, remote netip.AddrPort) (done func()) {
+	k := ends{local, remote}
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	if s.local == nil {
-		s.local = make(map[netip.AddrPort]struct{})
+	if s.made == nil {
+		s.made = make(map[ends]bool)
 	}
-	s.local[local] = struct{}{}
+	s.made[k] = false
 	return func() {
 		s.mu.Lock()
-		delete(s.local, local)
-		s.mu.Unlock()
+		defer s.mu.Unlock()
+		if s.made[k] {
+			s.back--
+		}
+		delete(s.made, k)
 	}
 }
 
-// Loops says whether a flow from source is one of ours too many.
-func (s *Selves) Loops(source netip.AddrPort) bool {
+// Loops says whether a flow that came from source to the address local of ours is one of our own
+// connections, and one too many.
+func (s *Selves) Loops(source, local netip.AddrPort) bool {
+	k := ends{source, local}
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	_, ours := s.local[source]
-	return ours && len(s.local) > maxSelves
+	back, ours := s.made[k]
+	if ours && !back {
+		s.made[k] = true
+		s.back++
+	}
+	return ours && s.back > maxSelves
 }

@@ -78,7 +78,7 @@ func (d *Dialer) connect(ctx context.Context, to netip.AddrPort) (flow.Conn, err
 		return nil, err
 	}
 	if local := c.LocalAddrPort(); d.Selves != nil && local.Addr() == to.Addr() {
-		c.OnClose(d.Selves.Add(local))
+		c.OnClose(d.Selves.Add(local, to))
 	}
 	return c, nil
 }
