@@ -19,6 +19,7 @@ type stream struct {
 
 	mu     sync.Mutex
 	client flow.Conn
+	done   func() // tells the inbound that the relay has ended
 	ended  bool
 	over   sync.Once
 }
@@ -46,18 +47,27 @@ func (s *stream) SetLinger(sec int) error {
 }
 
 // Relay implements flow.Stream.
-func (s *stream) Relay(client flow.Conn) error {
+func (s *stream) Relay(client flow.Conn, done func()) {
 	s.mu.Lock()
-	s.client = client
+	s.client, s.done = client, done
 	ended := s.ended
 	s.mu.Unlock()
 	if ended {
-		s.finish(track.ByAPI)
-		return errors.Join(client.Close(), s.Conn.Close())
+		_ = client.Close()
+		_ = s.Conn.Close()
+		done()
+		return
 	}
-	err := pump.Run(client, s.Conn, &s.entry.Up, &s.entry.Down, s.entry)
+	pump.Start(client, s.Conn, &s.entry.Up, &s.entry.Down, s)
+}
+
+// HalfClosed implements pump.Watcher: from now on silence ends the flow.
+func (s *stream) HalfClosed() { s.entry.HalfClosed() }
+
+// Ended implements pump.Watcher.
+func (s *stream) Ended(err error) {
+	defer s.done()
 	s.finish(s.reason(err))
-	return err
 }
 
 func (s *stream) reason(err error) track.Reason {

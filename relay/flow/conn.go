@@ -24,10 +24,11 @@ type Conn interface {
 // ends it, with Relay or with Close.
 type Stream interface {
 	Conn
-	// Relay moves bytes between the client and the target until both directions have ended. It
-	// closes the client and the stream. What was read from the client before is written first, by
-	// whoever read it.
-	Relay(client Conn) error
+	// Relay moves bytes between the client and the target until both directions have ended, closes
+	// the client and the stream, and calls done, from any goroutine. It returns at once: a tunnel
+	// may live for days, and whoever opened it keeps nothing meanwhile. What was read from the
+	// client before is written first, by whoever read it.
+	Relay(client Conn, done func())
 }
 
 // PacketConn sends and receives the datagrams of one UDP association through an outbound.

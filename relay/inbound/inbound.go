@@ -97,8 +97,9 @@ type Conns struct {
 	wait   sync.WaitGroup
 }
 
-// run serves c in a goroutine of its own and closes it afterwards.
-func (cs *Conns) run(c *sysnet.TCPConn, serve func()) {
+// run calls serve in a goroutine of its own and closes c when serve returns true, or else when end
+// is called.
+func (cs *Conns) run(c *sysnet.TCPConn, serve func(end func()) (ended bool)) {
 	cs.mu.Lock()
 	defer cs.mu.Unlock()
 	if cs.closed {
@@ -109,13 +110,17 @@ func (cs *Conns) run(c *sysnet.TCPConn, serve func()) {
 		cs.live = make(map[*sysnet.TCPConn]struct{})
 	}
 	cs.live[c] = struct{}{}
-	cs.wait.Go(func() {
-		defer cs.remove(c)
-		serve()
-	})
+	cs.wait.Add(1)
+	end := func() { cs.remove(c) }
+	go func() {
+		if serve(end) {
+			end()
+		}
+	}()
 }
 
 func (cs *Conns) remove(c *sysnet.TCPConn) {
+	defer cs.wait.Done()
 	_ = c.Close()
 	cs.mu.Lock()
 	delete(cs.live, c)

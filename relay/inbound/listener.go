@@ -72,16 +72,18 @@ func (l *Listener) Close() error { return l.tcp.Close() }
 
 func (l *Listener) serve(ctx context.Context, c *sysnet.TCPConn) {
 	s := l.service.Load()
-	l.conns.run(c, func() {
+	l.conns.run(c, func(end func()) (ended bool) {
+		k := client{service: s, conn: c, from: c.RemoteAddrPort(), local: c.LocalAddrPort(), end: end}
 		defer func() {
 			if v := recover(); v != nil {
 				s.Handler.Recovered(v)
+				ended = k.end != nil
 			}
 		}()
-		k := client{service: s, conn: c, from: c.RemoteAddrPort(), local: c.LocalAddrPort()}
 		if s.admits(k.from.Addr()) {
 			k.serve(ctx)
 		}
+		return k.end != nil
 	})
 }
 
@@ -91,6 +93,7 @@ type client struct {
 	conn        *sysnet.TCPConn
 	from, local netip.AddrPort
 	user        string
+	end         func() // ends the connection; nil once a relay will call it
 }
 
 const (
@@ -126,7 +129,8 @@ func (k *client) flow(kind flow.Kind, to flow.Addr) *flow.Flow {
 	}
 }
 
-// relay hands the client over to an opened stream, with what was read ahead, and keeps nothing.
+// relay hands the client over to an opened stream, with what was read ahead, and keeps nothing: it
+// is the last thing done with a client.
 func (k *client) relay(s flow.Stream, r *reader) {
 	_ = k.conn.SetDeadline(time.Time{})
 	if head := r.bytes(); len(head) > 0 {
@@ -137,7 +141,9 @@ func (k *client) relay(s flow.Stream, r *reader) {
 		}
 	}
 	r.release()
-	_ = s.Relay(k.conn) // the engine has logged it
+	end := k.end
+	k.end = nil
+	s.Relay(k.conn, end)
 }
 
 // reader reads ahead from a connection into a buffer that it borrows only while it holds bytes.

@@ -22,7 +22,7 @@ var ErrPanic = errors.New("panic in a flow")
 
 // Side says which end of a relay an error came from.
 type Side struct {
-	Client bool // the a of Run
+	Client bool // the a of Start
 	Err    error
 }
 
@@ -31,35 +31,33 @@ func (s *Side) Error() string { return s.Err.Error() }
 // Unwrap returns the cause.
 func (s *Side) Unwrap() error { return s.Err }
 
-// Ends watches a relay: it is told when one direction has ended cleanly and the other lives on.
-type Ends interface{ HalfClosed() }
+// Watcher is told how a relay goes on.
+type Watcher interface {
+	// HalfClosed says that one direction has ended cleanly and the other lives on.
+	HalfClosed()
+	// Ended says that both connections are closed, and is called last. The error is nil when both
+	// directions ended with an EOF, else the first failure, as a *Side.
+	Ended(err error)
+}
 
-// Run relays between a and b until both directions have ended, and closes both. up counts the
-// bytes written from a to b, down those from b to a, while they move. The error is nil when both
-// directions ended with an EOF, else the first failure, as a *Side.
-func Run(a, b flow.Conn, up, down *atomic.Int64, w Ends) error {
+// Start relays between a and b, which it owns from then on, and returns at once, so that the
+// goroutine that shook hands, and its deep stack, can end. up counts the bytes written from a to b,
+// down those from b to a, while they move. When both directions have ended, both connections are
+// closed and w is told.
+func Start(a, b flow.Conn, up, down *atomic.Int64, w Watcher) {
 	p := pairs.Get().(*pair)
-	p.a, p.b, p.ends = a, b, w
+	p.a, p.b, p.watcher = a, b, w
 	p.toB.init(p, a, b, up)
 	p.toA.init(p, b, a, down)
-	p.wait.Add(1)
-	go p.toA.runOther()
-	p.toB.run()
-	p.wait.Wait()
-	_ = a.Close()
-	_ = b.Close()
-	err := p.err
-	p.clear()
-	pairs.Put(p)
-	return err
+	go p.toA.run()
+	go p.toB.run()
 }
 
 // pair is one relay. It is pooled with its callbacks, which are made once.
 type pair struct {
 	a, b     flow.Conn
 	toA, toB half
-	ends     Ends
-	wait     sync.WaitGroup
+	watcher  Watcher
 	mu       sync.Mutex
 	ended    int
 	err      error
@@ -74,34 +72,51 @@ var pairs = sync.Pool{New: func() any {
 }}
 
 func (p *pair) clear() {
-	p.a, p.b, p.ends, p.err, p.ended = nil, nil, nil, nil, 0
+	p.a, p.b, p.watcher, p.err, p.ended = nil, nil, nil, nil, 0
 	p.toA.clear()
 	p.toB.clear()
 }
 
 // finish notes how one direction ended. A failure resets both ends, which ends the other direction.
+// The direction that ends last closes what is left and gives the pair back: what the other one does
+// to the pair comes before it counts as ended.
 func (p *pair) finish(h *half, err error) {
-	if err == nil {
-		err = h.dst.CloseWrite()
-		if err != nil {
+	p.mu.Lock()
+	last := p.ended == 1
+	p.mu.Unlock()
+	if err == nil && !last { // the last one closes, which does as much
+		if err = h.dst.CloseWrite(); err != nil {
 			err = &Side{Client: h.dst == p.a, Err: err}
+		} else {
+			p.watcher.HalfClosed()
 		}
 	}
 	p.mu.Lock()
-	p.ended++
-	first := p.err == nil && err != nil
-	if first {
+	failed := p.err == nil && err != nil
+	if failed {
 		p.err = err
 	}
-	half := p.ended == 1 && err == nil
 	p.mu.Unlock()
-	if first {
+	if failed {
 		flow.Reset(p.a)
 		flow.Reset(p.b)
 	}
-	if half && p.ends != nil {
-		p.ends.HalfClosed()
+	p.mu.Lock()
+	p.ended++
+	last = p.ended == 2
+	p.mu.Unlock()
+	if last {
+		p.end()
 	}
+}
+
+func (p *pair) end() {
+	_ = p.a.Close()
+	_ = p.b.Close()
+	w, err := p.watcher, p.err
+	p.clear()
+	pairs.Put(p)
+	w.Ended(err)
 }
 
 // half is one direction of a pair.
@@ -127,25 +142,19 @@ func (h *half) clear() {
 	h.pair, h.src, h.dst, h.count, h.moved, h.err = nil, nil, nil, nil, 0, nil
 }
 
-func (h *half) runOther() {
-	defer h.pair.wait.Done()
-	h.run()
-}
+func (h *half) run() { h.pair.finish(h, h.copy()) }
 
-func (h *half) run() {
+// copy moves bytes until an EOF, which is nil, or a failure.
+func (h *half) copy() (err error) {
 	defer func() {
 		if v := recover(); v != nil {
-			h.pair.finish(h, fmt.Errorf("%w: %v\n%s", ErrPanic, v, debug.Stack()))
+			err = fmt.Errorf("%w: %v\n%s", ErrPanic, v, debug.Stack())
 		}
 	}()
-	var err error
-	src, bare := h.src.(*sysnet.TCPConn)
-	if bare && sysnet.CanTry {
-		err = h.copyBare(src)
-	} else {
-		err = h.copyLayered()
+	if src, bare := h.src.(*sysnet.TCPConn); bare && sysnet.CanTry {
+		return h.copyBare(src)
 	}
-	h.pair.finish(h, err)
+	return h.copyLayered()
 }
 
 // failRead and failWrite name the side an error came from.

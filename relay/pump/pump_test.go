@@ -49,13 +49,14 @@ type relayed struct {
 	halves         atomic.Int64
 }
 
-func (r *relayed) HalfClosed() { r.halves.Add(1) }
+func (r *relayed) HalfClosed()     { r.halves.Add(1) }
+func (r *relayed) Ended(err error) { r.err <- err }
 
 func run(t testing.TB, wrap func(flow.Conn) flow.Conn) *relayed {
 	a, client := pair(t)
 	b, target := pair(t)
 	r := &relayed{client: client, target: target, err: make(chan error, 1)}
-	go func() { r.err <- pump.Run(wrap(a), wrap(b), &r.up, &r.down, r) }()
+	pump.Start(wrap(a), wrap(b), &r.up, &r.down, r)
 	return r
 }
 
