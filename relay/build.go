@@ -115,10 +115,7 @@ func (r *Relay) selections(c *config.Config, prev *Running) map[string]string {
 
 func dialingOf(c *config.Config) dialing {
 	d := dialing{ipv6: c.IPv6, concurrent: c.TCPConcurrent, roots: fmt.Sprint(c.TLS.CustomCertificates)}
-	d.socket = sysnet.Options{
-		Interface: c.InterfaceName, Mark: c.RoutingMark,
-		KeepAlive: sysnet.KeepAlive{Off: c.DisableKeepAlive, Idle: c.KeepAliveIdle, Interval: c.KeepAliveInterval},
-	}
+	d.socket = sysnet.Options{Interface: c.InterfaceName, Mark: c.RoutingMark, KeepAlive: keepAlive(c)}
 	return d
 }
 

@@ -28,6 +28,7 @@ type key struct {
 	addr    string
 	tfo     bool
 	mptcp   bool
+	keep    sysnet.KeepAlive
 }
 
 // listening is one socket and its end.
@@ -116,11 +117,11 @@ func (in *inbounds) prepare(c *config.Config) (*binding, error) {
 }
 
 func (b *binding) add(c *config.Config, w want) error {
-	k := key{network: "tcp", addr: bindAddr(c, w.port), tfo: c.InboundTFO, mptcp: c.InboundMPTCP}
-	o := sysnet.Options{
-		FastOpen: c.InboundTFO, Multipath: c.InboundMPTCP,
-		KeepAlive: sysnet.KeepAlive{Off: c.DisableKeepAlive, Idle: c.KeepAliveIdle, Interval: c.KeepAliveInterval},
+	k := key{
+		network: "tcp", addr: bindAddr(c, w.port), tfo: c.InboundTFO, mptcp: c.InboundMPTCP,
+		keep: keepAlive(c),
 	}
+	o := sysnet.Options{FastOpen: k.tfo, Multipath: k.mptcp, KeepAlive: k.keep}
 	tcp, err := b.socket(k, w.port, o)
 	if err != nil {
 		return err
@@ -138,6 +139,10 @@ func (b *binding) add(c *config.Config, w want) error {
 	}
 	b.uses = append(b.uses, func() { tcp.Use(s) })
 	return nil
+}
+
+func keepAlive(c *config.Config) sysnet.KeepAlive {
+	return sysnet.KeepAlive{Off: c.DisableKeepAlive, Idle: c.KeepAliveIdle, Interval: c.KeepAliveInterval}
 }
 
 // socket keeps the socket of k or binds it.

@@ -11,6 +11,9 @@ import (
 	"golang.org/x/sys/unix"
 )
 
+// keepAliveInherited says that accepted connections have the keep-alive settings of their listener.
+const keepAliveInherited = false
+
 type control = func(network, address string, c syscall.RawConn) error
 
 func (o Options) dialControl(netip.AddrPort) func(context.Context, string, string, syscall.RawConn) error {

@@ -1,11 +1,13 @@
 package sysnet
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"fmt"
 	"net/netip"
 	"syscall"
+	"time"
 
 	"golang.org/x/sys/unix"
 )
@@ -46,6 +48,7 @@ func (o Options) listenControl() control {
 			if o.FastOpen {
 				_ = unix.SetsockoptInt(fd, unix.IPPROTO_TCP, unix.TCP_FASTOPEN, 256)
 			}
+			o.KeepAlive.set(fd)
 			if o.ReusePort {
 				if err := reusePort(fd); err != nil {
 					return err
@@ -55,6 +58,22 @@ func (o Options) listenControl() control {
 		})
 	}
 }
+
+// keepAliveInherited says that accepted connections have the keep-alive settings of their listener.
+const keepAliveInherited = true
+
+// set is apply for a socket that listens, with the same defaults.
+func (k KeepAlive) set(fd int) {
+	if k.Off {
+		return
+	}
+	_ = unix.SetsockoptInt(fd, unix.SOL_SOCKET, unix.SO_KEEPALIVE, 1)
+	_ = unix.SetsockoptInt(fd, unix.IPPROTO_TCP, unix.TCP_KEEPIDLE, seconds(k.Idle))
+	_ = unix.SetsockoptInt(fd, unix.IPPROTO_TCP, unix.TCP_KEEPINTVL, seconds(k.Interval))
+	_ = unix.SetsockoptInt(fd, unix.IPPROTO_TCP, unix.TCP_KEEPCNT, keepAliveCount)
+}
+
+func seconds(d time.Duration) int { return int(cmp.Or(d, keepAliveTime) / time.Second) }
 
 // route sets what decides the way of a packet. Without it traffic would leave by another way than
 // the one asked for, so that errors matter.

@@ -9,6 +9,9 @@ import (
 	"syscall"
 )
 
+// keepAliveInherited says that accepted connections have the keep-alive settings of their listener.
+const keepAliveInherited = false
+
 type control = func(network, address string, c syscall.RawConn) error
 
 var errInterface = errors.New("interface-name: not supported on this system")

@@ -4,6 +4,7 @@
 package sysnet
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"fmt"
@@ -24,7 +25,7 @@ type Options struct {
 	KeepAlive KeepAlive
 }
 
-// KeepAlive are the TCP keep-alive settings; zero durations are the system's defaults.
+// KeepAlive are the TCP keep-alive settings; zero durations are keepAliveTime.
 type KeepAlive struct {
 	Off            bool
 	Idle, Interval time.Duration
@@ -74,12 +75,20 @@ func Dial(ctx context.Context, addr netip.AddrPort, o Options) (*TCPConn, error)
 	return NewTCPConn(t)
 }
 
+// keepAliveTime and keepAliveCount find out within some two minutes that a peer is gone.
+const (
+	keepAliveTime  = 15 * time.Second
+	keepAliveCount = 9
+)
+
 func (k KeepAlive) apply(c *net.TCPConn) {
 	if k.Off {
 		return
 	}
 	// Only the peer's silence is at stake: a system that refuses the numbers still relays.
-	_ = c.SetKeepAliveConfig(net.KeepAliveConfig{Enable: true, Idle: k.Idle, Interval: k.Interval})
+	_ = c.SetKeepAliveConfig(net.KeepAliveConfig{
+		Enable: true, Idle: cmp.Or(k.Idle, keepAliveTime), Interval: cmp.Or(k.Interval, keepAliveTime), Count: keepAliveCount,
+	})
 }
 
 // TCPListener accepts TCPConns.
@@ -118,7 +127,9 @@ func (l *TCPListener) Accept() (*TCPConn, error) {
 	if err != nil {
 		return nil, err
 	}
-	l.keepAlive.apply(c)
+	if !keepAliveInherited {
+		l.keepAlive.apply(c)
+	}
 	return NewTCPConn(c)
 }
 
