@@ -1,6 +1,7 @@
 package relay
 
 import (
+	"cmp"
 	"context"
 	"crypto/x509"
 	"errors"
@@ -235,44 +236,42 @@ func (b *builder) proxy(p *config.Proxy) {
 		case "http":
 			info.UDP = false
 			return httpproxy.New(httpproxy.Config{
-				Info: info, Server: b.server(p), Dialer: b.dialer(p),
-				Username: p.Login.Username, Password: p.Login.Password, Headers: p.Login.Headers,
-				TLS: b.tls(p, p.Login.TLS, p.Login.SNI, p.Login.SkipCertVerify, p.Login.Fingerprint),
+				Info: info, Server: b.server(p), Headers: p.Login.Headers,
+				Username: p.Login.Username, Password: p.Login.Password,
 			})
 		case "socks5":
 			return socksproxy.New(socksproxy.Config{
-				Info: info, Server: b.server(p), Dialer: b.dialer(p),
+				Info: info, Server: b.server(p),
 				Username: p.Login.Username, Password: p.Login.Password,
-				TLS: b.tls(p, p.Login.TLS, p.Login.SNI, p.Login.SkipCertVerify, p.Login.Fingerprint),
 			})
 		}
 		return outbound.NewUnbuilt(info, p.Type)
 	}))
 }
 
-// server is where a node is; a host that is no host is a problem of the file.
-func (b *builder) server(p *config.Proxy) flow.Addr {
-	a := flow.Addr{Port: p.Port}
+// server is where a node is, and how to get there; a host that is no host is a problem of the file.
+func (b *builder) server(p *config.Proxy) outbound.Server {
+	s := outbound.Server{Addr: flow.Addr{Port: p.Port}, Dialer: b.dialer(p)}
 	var err error
-	if a.Host, a.IP, err = flow.ParseHost(p.Server); err != nil {
+	if s.Addr.Host, s.Addr.IP, err = flow.ParseHost(p.Server); err != nil {
 		b.report(p.Pos, fmt.Sprintf("proxies: %q: server", p.Name), "want a host name or an address")
 	}
-	return a
+	if p.Login.TLS {
+		s.Layer = b.tls(p).Client
+	}
+	return s
 }
 
-func (b *builder) tls(p *config.Proxy, on bool, sni string, skip bool, fingerprint string) *transport.TLS {
-	if !on {
-		return nil
-	}
-	if sni == "" {
-		sni = p.Server
-	}
-	if fingerprint != "" {
+func (b *builder) tls(p *config.Proxy) *transport.TLS {
+	if fingerprint := p.Login.Fingerprint; fingerprint != "" {
 		if _, err := transport.ParseFingerprint(fingerprint); err != nil {
 			b.report(p.Pos, fmt.Sprintf("proxies: %q", p.Name), err.Error())
 		}
 	}
-	return &transport.TLS{ServerName: sni, SkipVerify: skip, Fingerprint: fingerprint, Roots: b.roots}
+	return &transport.TLS{
+		ServerName: cmp.Or(p.Login.SNI, p.Server), SkipVerify: p.Login.SkipCertVerify,
+		Fingerprint: p.Login.Fingerprint, Roots: b.roots,
+	}
 }
 
 func (b *builder) report(at config.Pos, path, message string) {

@@ -6,29 +6,23 @@ import (
 	"context"
 	"encoding/base64"
 	"errors"
-	"fmt"
 	"io"
 	"maps"
-	"net"
 	"slices"
 	"strconv"
 	"strings"
-	"time"
 
 	"github.com/switchyard-proxy/switchyard/relay/buf"
 	"github.com/switchyard-proxy/switchyard/relay/flow"
 	"github.com/switchyard-proxy/switchyard/relay/outbound"
-	"github.com/switchyard-proxy/switchyard/relay/transport"
 )
 
 // Config is one HTTP proxy node.
 type Config struct {
 	Info               outbound.Info
-	Server             flow.Addr
+	Server             outbound.Server
 	Username, Password string
 	Headers            map[string]string
-	TLS                *transport.TLS // nil: plain
-	Dialer             *outbound.Dialer
 }
 
 // Proxy is an outbound.Outbound.
@@ -61,40 +55,22 @@ func (p *Proxy) DialPacket(context.Context, *flow.Flow) (flow.PacketConn, error)
 
 // Dial implements outbound.Outbound.
 func (p *Proxy) Dial(ctx context.Context, f *flow.Flow) (flow.Conn, error) {
-	ctx, cancel := context.WithTimeout(ctx, outbound.DialTimeout)
-	defer cancel()
-	c, err := p.c.Dialer.Dial(ctx, p.c.Server)
-	if err != nil {
-		return nil, fmt.Errorf("proxy %s: %w", p.c.Server, err)
+	var early []byte
+	c, err := p.c.Server.Connect(ctx, func(c flow.Conn) (err error) {
+		early, err = p.connect(c, f.To)
+		return err
+	})
+	if err != nil || len(early) == 0 {
+		return c, err
 	}
-	if p.c.TLS != nil {
-		if c, err = p.c.TLS.Client(ctx, c); err != nil {
-			return nil, fmt.Errorf("proxy %s: %w", p.c.Server, err)
-		}
-	}
-	stop := context.AfterFunc(ctx, func() { _ = c.SetDeadline(time.Unix(1, 0)) })
-	early, err := p.connect(c, f.To)
-	if !stop() && err == nil {
-		err = ctx.Err()
-	}
-	if err != nil {
-		_ = c.Close()
-		if ctx.Err() != nil {
-			err = ctx.Err()
-		}
-		return nil, fmt.Errorf("proxy %s: %w", p.c.Server, err)
-	}
-	if len(early) > 0 {
-		return &earlyConn{Conn: c, early: early}, nil
-	}
-	return c, nil
+	return &earlyConn{Conn: c, early: early}, nil
 }
 
 // maxHead bounds the proxy's answer in bytes.
 const maxHead = 16 << 10
 
 // connect sends the request and reads the answer. early is what the target sent right behind it.
-func (p *Proxy) connect(c net.Conn, to flow.Addr) (early []byte, err error) {
+func (p *Proxy) connect(c io.ReadWriter, to flow.Addr) (early []byte, err error) {
 	b := buf.Get()
 	defer buf.Put(b)
 	host := to.String()

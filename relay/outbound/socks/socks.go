@@ -4,26 +4,20 @@ package socks
 import (
 	"context"
 	"errors"
-	"fmt"
 	"io"
-	"net"
 	"net/netip"
-	"time"
 
 	"github.com/switchyard-proxy/switchyard/relay/buf"
 	"github.com/switchyard-proxy/switchyard/relay/flow"
 	"github.com/switchyard-proxy/switchyard/relay/outbound"
 	wire "github.com/switchyard-proxy/switchyard/relay/protocol/socks"
-	"github.com/switchyard-proxy/switchyard/relay/transport"
 )
 
 // Config is one SOCKS 5 node.
 type Config struct {
 	Info               outbound.Info
-	Server             flow.Addr
+	Server             outbound.Server
 	Username, Password string
-	TLS                *transport.TLS // nil: plain
-	Dialer             *outbound.Dialer
 }
 
 // Proxy is an outbound.Outbound.
@@ -37,8 +31,6 @@ func (p *Proxy) Info() *outbound.Info { return &p.c.Info }
 
 // Dial implements outbound.Outbound.
 func (p *Proxy) Dial(ctx context.Context, f *flow.Flow) (flow.Conn, error) {
-	ctx, cancel := context.WithTimeout(ctx, outbound.DialTimeout)
-	defer cancel()
 	c, _, err := p.request(ctx, wire.Connect, target(f.To))
 	return c, err
 }
@@ -52,32 +44,15 @@ func target(to flow.Addr) flow.Addr {
 }
 
 // request connects to the proxy, authenticates and asks. The answer's address is the proxy's.
-func (p *Proxy) request(ctx context.Context, command byte, to flow.Addr) (flow.Conn, flow.Addr, error) {
-	c, err := p.c.Dialer.Dial(ctx, p.c.Server)
-	if err != nil {
-		return nil, flow.Addr{}, fmt.Errorf("proxy %s: %w", p.c.Server, err)
-	}
-	if p.c.TLS != nil {
-		if c, err = p.c.TLS.Client(ctx, c); err != nil {
-			return nil, flow.Addr{}, fmt.Errorf("proxy %s: %w", p.c.Server, err)
-		}
-	}
-	stop := context.AfterFunc(ctx, func() { _ = c.SetDeadline(time.Unix(1, 0)) })
-	bound, err := p.handshake(c, command, to)
-	if !stop() && err == nil {
-		err = ctx.Err()
-	}
-	if err != nil {
-		_ = c.Close()
-		if ctx.Err() != nil {
-			err = ctx.Err()
-		}
-		return nil, flow.Addr{}, fmt.Errorf("proxy %s: %w", p.c.Server, err)
-	}
-	return c, bound, nil
+func (p *Proxy) request(ctx context.Context, command byte, to flow.Addr) (c flow.Conn, bound flow.Addr, err error) {
+	c, err = p.c.Server.Connect(ctx, func(c flow.Conn) (err error) {
+		bound, err = p.handshake(c, command, to)
+		return err
+	})
+	return c, bound, err
 }
 
-func (p *Proxy) handshake(c net.Conn, command byte, to flow.Addr) (bound flow.Addr, err error) {
+func (p *Proxy) handshake(c io.ReadWriter, command byte, to flow.Addr) (bound flow.Addr, err error) {
 	b := buf.Get()
 	defer buf.Put(b)
 	msg := append(b.B[:0], wire.Version5, 1, wire.NoAuth)
@@ -108,7 +83,7 @@ func (p *Proxy) handshake(c net.Conn, command byte, to flow.Addr) (bound flow.Ad
 	return readReply(c, b.B[:])
 }
 
-func (p *Proxy) login(c net.Conn, b []byte) error {
+func (p *Proxy) login(c io.ReadWriter, b []byte) error {
 	b = append(b, 1, byte(len(p.c.Username)))
 	b = append(append(b, p.c.Username...), byte(len(p.c.Password)))
 	b = append(b, p.c.Password...)
@@ -126,7 +101,7 @@ func (p *Proxy) login(c net.Conn, b []byte) error {
 }
 
 // readReply reads exactly the reply, so that the target's first bytes stay in the socket.
-func readReply(c net.Conn, b []byte) (bound flow.Addr, err error) {
+func readReply(c io.Reader, b []byte) (bound flow.Addr, err error) {
 	const fixed = 5 // up to the first byte of the address
 	if _, err = io.ReadFull(c, b[:fixed]); err != nil {
 		return bound, early(err)

@@ -30,9 +30,9 @@ func (p *Proxy) DialPacket(ctx context.Context, _ *flow.Flow) (flow.PacketConn, 
 		}
 		relay.Host = ""
 	}
-	packets, err := p.c.Dialer.DialPacket(ctx, relay.IP)
+	packets, err := p.c.Server.Dialer.DialPacket(ctx, relay.IP)
 	if err != nil {
-		return nil, errors.Join(fmt.Errorf("proxy %s: %w", p.c.Server, err), control.Close())
+		return nil, errors.Join(fmt.Errorf("proxy %s: %w", p.c.Server.Addr, err), control.Close())
 	}
 	c := &packetConn{control: control, packets: packets, relay: relay}
 	go c.watch()
@@ -41,13 +41,13 @@ func (p *Proxy) DialPacket(ctx context.Context, _ *flow.Flow) (flow.PacketConn, 
 
 // serverIP is the address the control connection went to.
 func (p *Proxy) serverIP(ctx context.Context, control flow.Conn) (netip.Addr, error) {
-	if p.c.Server.IP.IsValid() {
-		return p.c.Server.IP, nil
+	if p.c.Server.Addr.IP.IsValid() {
+		return p.c.Server.Addr.IP, nil
 	}
-	if a, err := netip.ParseAddrPort(control.RemoteAddr().String()); err == nil && p.c.Dialer.Via == nil {
+	if a, err := netip.ParseAddrPort(control.RemoteAddr().String()); err == nil && p.c.Server.Dialer.Via == nil {
 		return a.Addr().Unmap(), nil
 	}
-	addrs, err := p.c.Dialer.Resolve(ctx, p.c.Server.Host)
+	addrs, err := p.c.Server.Dialer.Resolve(ctx, p.c.Server.Addr.Host)
 	if err != nil {
 		return netip.Addr{}, err
 	}
