@@ -10,7 +10,6 @@ import (
 	"net"
 	"net/netip"
 	"reflect"
-	"time"
 
 	"github.com/switchyard-proxy/switchyard/relay/config"
 	"github.com/switchyard-proxy/switchyard/relay/engine"
@@ -54,9 +53,6 @@ type dialing struct {
 	roots            string // the extra authorities
 }
 
-// dropHold is how long REJECT-DROP lets a client wait.
-const dropHold = time.Minute
-
 // builder makes one Running.
 type builder struct {
 	*Running
@@ -94,7 +90,8 @@ func (r *Relay) build(c *config.Config, prev *Running) (*Running, error) {
 	return b.Running, nil
 }
 
-// selections are the members that groups shall have: what runs wins over what is stored.
+// selections are the members that groups shall have, as somebody has chosen them: in what runs, else
+// in what is stored. One that is no member now stays a wish, and comes true when it is one again.
 func (r *Relay) selections(c *config.Config, prev *Running) map[string]string {
 	chosen := map[string]string{}
 	if c.Profile.StoreSelected {
@@ -108,7 +105,9 @@ func (r *Relay) selections(c *config.Config, prev *Running) map[string]string {
 	}
 	if prev != nil {
 		for _, g := range prev.Groups {
-			chosen[g.Info().Name] = g.Now().Info().Name
+			if wish, ok := g.Wish(); ok {
+				chosen[g.Info().Name] = wish
+			}
 		}
 	}
 	return chosen
@@ -172,9 +171,9 @@ func (b *builder) builtIn() {
 			info := outbound.Info{Name: o.name, Type: o.kind, ID: outbound.NewID(), UDP: true}
 			switch o.kind {
 			case "Reject":
-				return outbound.NewReject(info, 0)
+				return outbound.NewReject(info, flow.ErrRejected)
 			case "RejectDrop":
-				return outbound.NewReject(info, dropHold)
+				return outbound.NewReject(info, flow.ErrDropped)
 			}
 			return outbound.NewDirect(info, b.dialer(&config.Proxy{}))
 		}))
@@ -232,7 +231,7 @@ func (b *builder) proxy(p *config.Proxy) {
 			return outbound.NewDirect(info, b.dialer(p))
 		case "reject":
 			info.UDP = true
-			return outbound.NewReject(info, 0)
+			return outbound.NewReject(info, flow.ErrRejected)
 		case "http":
 			info.UDP = false
 			return httpproxy.New(httpproxy.Config{
@@ -328,7 +327,7 @@ func (b *builder) selectGroup(c *config.Group, members []outbound.Outbound, chos
 		Hidden: c.Hidden, Icon: c.Icon, TestURL: c.URL, Empty: c.EmptyFallback,
 	})
 	if want, ok := chosen[c.Name]; ok {
-		_ = g.Select(want) // a member that is gone leaves the default
+		g.SetWish(want)
 	}
 	return g
 }

@@ -59,7 +59,10 @@ func TestDiagnostics(t *testing.T) {
 	f("proxies: [{name: a, type: direct, dialer-proxy: b}]", `f:1:11: error: proxies[0].dialer-proxy: no proxy or group is called "b"`)
 	f("proxies: [{name: a, type: http, server: x, port: 1, dialer-proxy: g}]\nproxy-groups: [{name: g, type: select, proxies: [a]}]",
 		"f:1:11: error: proxies[0].dialer-proxy: dials through itself: a -> g -> a")
+	f("proxies: [{name: a, type: http, server: x, port: 1, dialer-proxy: GLOBAL}]",
+		"f:1:11: error: proxies[0].dialer-proxy: dials through itself: a -> GLOBAL -> a")
 	// Groups.
+	f("proxy-groups: [{name: g, type: select, proxies: [GLOBAL]}]", "f:1:16: error: proxy-groups[0]: groups contain themselves: g -> GLOBAL -> g")
 	f("proxy-groups: [{name: g, type: select, proxies: [DIRCT]}]", `f:1:50: error: proxy-groups[0].proxies[0]: no proxy or group is called "DIRCT" (did you mean "DIRECT"?)`)
 	f("proxy-groups: [{name: g, type: url-test, proxies: [DIRECT]}]", "f:1:16: error: proxy-groups[0].type: url-test: not supported yet")
 	f("proxy-groups: [{name: g, type: select}]", "f:1:16: error: proxy-groups[0]: want members: proxies or use")

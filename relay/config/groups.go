@@ -43,7 +43,6 @@ var groupTypes = map[string]bool{
 // checkGroups checks types and members, and that no group contains itself.
 func (c *Config) checkGroups(d *decoder, names []string) {
 	known := set(names)
-	next := make(map[string][]string, len(c.Groups))
 	for i := range c.Groups {
 		g := &c.Groups[i]
 		path := fmt.Sprintf("proxy-groups[%d]", i)
@@ -55,7 +54,6 @@ func (c *Config) checkGroups(d *decoder, names []string) {
 			d.report(Error, g.Pos, path, "want members: proxies or use", "")
 		}
 		for j, m := range g.Proxies {
-			next[g.Name] = append(next[g.Name], m.Name)
 			if !known[m.Name] {
 				d.report(Error, m.Pos, fmt.Sprintf("%s.proxies[%d]", path, j),
 					fmt.Sprintf("no proxy or group is called %q", m.Name), d.nearest(m.Name, names))
@@ -65,7 +63,27 @@ func (c *Config) checkGroups(d *decoder, names []string) {
 			d.report(Error, g.Pos, path+".empty-fallback", fmt.Sprintf("no proxy or group is called %q", g.EmptyFallback), d.nearest(g.EmptyFallback, names))
 		}
 	}
-	c.checkLoops(d, next)
+	c.checkLoops(d, c.members())
+}
+
+// members are the names in each group. Where the file has no GLOBAL it is made of everything.
+func (c *Config) members() map[string][]string {
+	next := make(map[string][]string, len(c.Groups)+1)
+	var global []string
+	for i := range c.Proxies {
+		global = append(global, c.Proxies[i].Name)
+	}
+	for i := range c.Groups {
+		g := &c.Groups[i]
+		global = append(global, g.Name)
+		for _, m := range g.Proxies {
+			next[g.Name] = append(next[g.Name], m.Name)
+		}
+	}
+	if _, own := next["GLOBAL"]; !own {
+		next["GLOBAL"] = global
+	}
+	return next
 }
 
 func (g *Group) checkType(d *decoder, path string) {

@@ -194,12 +194,7 @@ func (c *Config) names(d *decoder) []string {
 // checkDialers checks that dialer-proxy names something, and never leads back to itself.
 func (c *Config) checkDialers(d *decoder, names []string) {
 	known := set(names)
-	next := make(map[string][]string)
-	for i := range c.Groups {
-		for _, m := range c.Groups[i].Proxies {
-			next[c.Groups[i].Name] = append(next[c.Groups[i].Name], m.Name)
-		}
-	}
+	next := c.members()
 	for i := range c.Proxies {
 		if p := &c.Proxies[i]; p.DialerProxy != "" {
 			next[p.Name] = append(next[p.Name], p.DialerProxy)

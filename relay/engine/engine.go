@@ -5,7 +5,6 @@ package engine
 import (
 	"context"
 	"errors"
-	"fmt"
 	"log/slog"
 	"net/netip"
 	"sync/atomic"
@@ -55,7 +54,7 @@ func (e *Engine) Selves() *flow.Selves { return &e.selves }
 // New makes an engine; Use must be called before the first flow.
 func New(log *slog.Logger, table *track.Table) *Engine {
 	e := &Engine{Table: table, log: log}
-	e.nat = nat.New(nat.Config{Open: e.openPacket})
+	e.nat = nat.New(nat.Config{Open: e.openPacket, Recovered: e.Recovered})
 	return e
 }
 
@@ -235,18 +234,33 @@ func (e *Engine) Packet(f flow.Flow, local netip.Addr, p []byte, r flow.Replier)
 }
 
 // EndSources implements inbound.Handler: it ends the associations of sources that are gone.
-func (e *Engine) EndSources(gone func(netip.AddrPort) bool) { e.nat.EndSources(gone) }
+func (e *Engine) EndSources(gone func(netip.AddrPort, flow.Replier) bool) { e.nat.EndSources(gone) }
+
+// resolver is an outbound that looks names up here, not at the other end of a proxy.
+type resolver interface {
+	Resolve(ctx context.Context, host string) ([]netip.Addr, error)
+}
+
+// locate fills in the address that datagrams of f go to, before the flow is shown.
+func locate(ctx context.Context, leaf outbound.Outbound, f *flow.Flow) error {
+	r, ok := leaf.(resolver)
+	if !ok {
+		return nil
+	}
+	addrs, err := r.Resolve(ctx, f.To.Host)
+	if len(addrs) > 0 {
+		f.To.IP = addrs[0]
+	}
+	return err
+}
 
 // openPacket opens the association of one source with one target.
-func (e *Engine) openPacket(ctx context.Context, f *flow.Flow, dial nat.Dial, end func()) (ns *nat.Session, err error) {
-	defer func() {
-		if v := recover(); v != nil {
-			e.Recovered(v)
-			err = fmt.Errorf("panic: %v", v)
-		}
-	}()
+func (e *Engine) openPacket(ctx context.Context, f *flow.Flow, dial nat.Dial, end func()) (*nat.Session, error) {
 	r := e.route(ctx, e.current.Load(), f)
 	conn, err := dial(r.leaf, func() (flow.PacketConn, error) { return r.leaf.DialPacket(ctx, f) })
+	if err == nil && !f.To.IP.IsValid() {
+		err = locate(ctx, r.leaf, f)
+	}
 	if err != nil {
 		e.logFailure(ctx, f, &r, err)
 		return nil, err

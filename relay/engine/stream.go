@@ -8,6 +8,7 @@ import (
 
 	"github.com/switchyard-proxy/switchyard/relay/flow"
 	"github.com/switchyard-proxy/switchyard/relay/pump"
+	"github.com/switchyard-proxy/switchyard/relay/sysnet"
 	"github.com/switchyard-proxy/switchyard/relay/track"
 )
 
@@ -44,6 +45,19 @@ func (s *stream) SetLinger(sec int) error {
 		return l.SetLinger(sec)
 	}
 	return nil
+}
+
+// Quiet implements flow.Stream. Of a layered connection nothing can be told.
+func (s *stream) Quiet() bool {
+	c, bare := s.Conn.(interface{ Peer() sysnet.Peer })
+	return !bare || c.Peer() == sysnet.PeerQuiet
+}
+
+// Cut implements flow.Stream.
+func (s *stream) Cut() bool {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	return s.ended
 }
 
 // Relay implements flow.Stream.

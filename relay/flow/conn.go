@@ -2,12 +2,16 @@ package flow
 
 import (
 	"errors"
+	"fmt"
 	"net"
 	"net/netip"
 )
 
 // ErrRejected means that a rule said no. Inbounds answer it as a refusal, not as a failure.
 var ErrRejected = errors.New("rejected by rule")
+
+// ErrDropped is an ErrRejected that the client is not to hear of: it waits in vain.
+var ErrDropped = fmt.Errorf("%w, in silence", ErrRejected)
 
 // ErrNoUDP means that an outbound cannot carry UDP; the engine goes on to the next rule.
 var ErrNoUDP = errors.New("outbound cannot carry UDP")
@@ -29,6 +33,11 @@ type Stream interface {
 	// may live for days, and whoever opened it keeps nothing meanwhile. What was read from the
 	// client before is written first, by whoever read it.
 	Relay(client Conn, done func())
+	// Quiet says that the target has neither sent anything that is not read yet nor ended its side,
+	// as far as can be told without waiting.
+	Quiet() bool
+	// Cut says that the flow was ended by somebody's wish, not by its ends.
+	Cut() bool
 }
 
 // PacketConn sends and receives the datagrams of one UDP association through an outbound.

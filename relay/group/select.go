@@ -19,6 +19,7 @@ type Select struct {
 	c      Config
 	byName map[string]int
 	chosen atomic.Int64
+	wish   atomic.Pointer[string] // what somebody chose, or would have
 }
 
 // Config is one select group. It has at least one member.
@@ -55,12 +56,28 @@ func (g *Select) Info() *outbound.Info { return &g.c.info }
 
 // Select makes name the choice for flows from now on; it fails with ErrNoMember.
 func (g *Select) Select(name string) error {
-	i, ok := g.byName[name]
-	if !ok {
+	if _, ok := g.byName[name]; !ok {
 		return fmt.Errorf("group %q: %w: %q", g.c.Name, ErrNoMember, name)
 	}
-	g.chosen.Store(int64(i))
+	g.SetWish(name)
 	return nil
+}
+
+// Wish says what somebody wants the choice to be, which may be no member now; none is a group that
+// has been left to its default.
+func (g *Select) Wish() (name string, ok bool) {
+	if w := g.wish.Load(); w != nil {
+		return *w, true
+	}
+	return "", false
+}
+
+// SetWish makes name the choice if it is a member, and is remembered if it is not.
+func (g *Select) SetWish(name string) {
+	g.wish.Store(&name)
+	if i, ok := g.byName[name]; ok {
+		g.chosen.Store(int64(i))
+	}
 }
 
 // Now is the choice.

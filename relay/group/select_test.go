@@ -33,6 +33,19 @@ func TestSelect(t *testing.T) {
 	}
 	now("a", false) // a wrong choice changes nothing
 
+	if wish, ok := g.Wish(); !ok || wish != "a" {
+		t.Errorf("wish %q, %v", wish, ok)
+	}
+
+	later := group.NewSelect(group.Config{Name: "L", Members: []outbound.Outbound{member("a", false)}})
+	if _, ok := later.Wish(); ok {
+		t.Error("a default is no wish")
+	}
+	later.SetWish("not yet") // comes true where it is a member
+	if wish, _ := later.Wish(); wish != "not yet" || later.Now().Info().Name != "a" {
+		t.Errorf("wish %q, now %q", wish, later.Now().Info().Name)
+	}
+
 	outer := group.NewSelect(group.Config{Name: "O", Members: []outbound.Outbound{g}, Default: "gone"})
 	if outer.Now() != outbound.Outbound(g) || outer.UDP() {
 		t.Error("an unknown default is the first member, and UDP is what the leaf can")

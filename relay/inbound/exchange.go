@@ -11,10 +11,58 @@ import (
 	"github.com/switchyard-proxy/switchyard/relay/buf"
 	"github.com/switchyard-proxy/switchyard/relay/flow"
 	"github.com/switchyard-proxy/switchyard/relay/protocol/http1"
+	"github.com/switchyard-proxy/switchyard/relay/sysnet"
 )
 
 // silence is how long an origin may say nothing while an answer is due.
 const silence = 10 * time.Minute
+
+// watchEvery is how often the wait for an origin is interrupted for a look at the client, and
+// leftTime how long one that has closed its side, and may only have said all it has to, still gets
+// an answer.
+const (
+	watchEvery = 5 * time.Second
+	leftTime   = 30 * time.Second
+)
+
+// errLeft means that the client is gone, and nobody waits for the answer.
+var errLeft = errors.New("the client has left")
+
+// watch decides, when a read from the origin was interrupted by err, whether it goes on: nil.
+func (h *httpClient) watch(err error) error {
+	now := time.Now()
+	if due := h.up.due.Load(); due != 0 && now.UnixNano() > due {
+		return err
+	}
+	switch h.conn.Peer() {
+	case sysnet.PeerGone:
+		return errLeft
+	case sysnet.PeerEnded:
+		if h.leftAt.IsZero() {
+			h.leftAt = now
+		}
+		if now.Sub(h.leftAt) > leftTime {
+			return errLeft
+		}
+	}
+	_ = h.up.SetReadDeadline(now.Add(watchEvery))
+	return nil
+}
+
+// patience lets the origin be silent for a while from now on.
+func (u *upstream) patience() { u.due.Store(time.Now().Add(silence).UnixNano()) }
+
+// patient is an origin that is not silent as long as it takes what it is sent.
+type patient struct{ *upstream }
+
+// Write implements io.Writer.
+func (p patient) Write(b []byte) (int, error) {
+	n, err := p.upstream.Write(b)
+	if p.due.Load() != 0 {
+		p.patience()
+	}
+	return n, err
+}
 
 // upload is the content of a request on its way to the origin, beside the answer on its way back.
 type upload struct {
@@ -49,9 +97,19 @@ func (h *httpClient) exchange(ctx context.Context, to flow.Addr, path string) bo
 	}
 }
 
+// replayable says that the request may be sent again when its connection broke before an answer:
+// it has no content, and does no more when it is done twice (RFC 9110, 9.2.2).
+func (h *httpClient) replayable() bool {
+	switch string(h.req.Method) {
+	case "GET", "HEAD", "OPTIONS", "TRACE", "PUT", "DELETE":
+		return !h.req.Chunked && h.req.Length <= 0
+	}
+	return false
+}
+
 // connect makes h.up lead to to, and says whether it is a new connection.
 func (h *httpClient) connect(ctx context.Context, to flow.Addr) (fresh bool, err error) {
-	if h.up != nil && h.up.sameOrigin(to) {
+	if h.up != nil && h.up.sameOrigin(to) && (h.replayable() || h.up.Quiet()) {
 		return false, nil
 	}
 	h.drop()
@@ -60,7 +118,8 @@ func (h *httpClient) connect(ctx context.Context, to flow.Addr) (fresh bool, err
 		return true, err
 	}
 	h.up = &upstream{Stream: s, to: to}
-	h.up.r.conn = s
+	h.up.r.conn, h.up.r.onTimeout = s, h.watchUp
+	_ = h.up.SetReadDeadline(time.Now().Add(watchEvery))
 	return true, nil
 }
 
@@ -83,14 +142,14 @@ func (h *httpClient) attempt(path string, body http1.Body) (ok bool, err error) 
 		buf.PutPacket(out)
 		return false, &refusal{400, err.Error()}
 	}
-	content := used > 0 || !body.Done()
+	again := h.replayable()
 	_, err = h.up.Write(head)
 	buf.PutPacket(out)
-	if err != nil && h.up.used && !content {
+	if err != nil && h.up.used && again {
 		return false, errStale
 	}
 	// From here on the head of the request is gone: reading its content overwrites it.
-	a := answer{head: h.isHead, minor: h.req.Minor, upgrade: h.upgrades(), close: h.req.Close, content: content}
+	a := answer{head: h.isHead, minor: h.req.Minor, upgrade: h.upgrades(), close: h.req.Close, again: again}
 	h.r.skip(used)
 	if err == nil && !body.Done() {
 		a.upload = &upload{body: body, done: make(chan struct{})}
@@ -117,7 +176,7 @@ func (h *httpClient) send(u *upload) {
 			flow.Reset(h.conn)
 		}
 	}()
-	err := pass(h.r, h.up, &u.body, nil)
+	err := pass(h.r, patient{h.up}, &u.body, nil)
 	if err == nil && u.body.Done() {
 		u.sent.Store(true)
 		return
@@ -234,7 +293,7 @@ type answer struct {
 	minor   int  // the x of the client's HTTP/1.x
 	upgrade bool // the client asked for another protocol
 	close   bool // the client ends its connection afterwards
-	content bool // the request has content
+	again   bool // the request may be sent again
 	upload  *upload
 }
 
@@ -262,8 +321,8 @@ func (h *httpClient) receive(a *answer) (ok bool, err error) {
 // responseHead reads and parses a head from the origin; it stays in the buffer.
 func (h *httpClient) responseHead() (n int, err error) {
 	r := &h.up.r
-	_ = h.up.SetReadDeadline(time.Now().Add(silence))
-	defer h.up.SetReadDeadline(time.Time{})
+	h.up.patience()
+	defer h.up.due.Store(0)
 	for {
 		n, err := h.resp.ParseResponse(r.bytes())
 		if !errors.Is(err, http1.ErrShort) {
@@ -284,9 +343,11 @@ func (h *httpClient) noAnswer(a *answer, err error) error {
 	switch {
 	case errors.As(err, &bad):
 		return &refusal{502, "the origin's answer cannot be read: " + err.Error()}
+	case errors.Is(err, errLeft):
+		return errReset
 	case isTimeout(err):
 		return &refusal{504, "the origin did not answer in time"}
-	case h.up.used && !a.content && len(h.up.r.bytes()) == 0:
+	case h.up.used && a.again && len(h.up.r.bytes()) == 0:
 		return errStale
 	}
 	return &refusal{502, "the origin closed the connection without an answer"}
@@ -321,6 +382,7 @@ func (h *httpClient) switchProtocol(a *answer, n int) error {
 	}
 	h.up.r.release()
 	s := h.up.Stream
+	_ = s.SetReadDeadline(time.Time{})
 	h.up = nil
 	h.relay(s, h.r)
 	return nil
@@ -368,7 +430,7 @@ func (h *httpClient) final(a *answer, n int) (ok bool, err error) {
 	err = h.download(&body, head)
 	buf.PutPacket(out)
 	if err != nil {
-		flow.Reset(h.conn) // an answer that is cut short must not look complete
+		h.cut()
 		return false, errReset
 	}
 	if upstreamEnds || len(h.up.r.bytes()) > 0 {
@@ -377,6 +439,16 @@ func (h *httpClient) final(a *answer, n int) (ok bool, err error) {
 		h.up.r.release()
 	}
 	return !clientEnds, nil
+}
+
+// cut ends an answer that is cut short and must not look complete: one whose end is marked may be
+// closed, when somebody wanted the flow to end, and anything else is reset.
+func (h *httpClient) cut() {
+	if framed := h.resp.Chunked || h.resp.Length >= 0; framed && h.up.Cut() {
+		_ = h.conn.Close()
+		return
+	}
+	flow.Reset(h.conn)
 }
 
 // dropAfter ends the upstream connection, unless a content is still on its way there: then

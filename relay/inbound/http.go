@@ -8,6 +8,7 @@ import (
 	"io"
 	"strconv"
 	"strings"
+	"sync/atomic"
 	"time"
 
 	"github.com/switchyard-proxy/switchyard/relay/buf"
@@ -28,6 +29,8 @@ type httpClient struct {
 
 	tryFill func(fd uintptr) bool
 	fillErr error
+	watchUp func(err error) error
+	leftAt  time.Time // when the client was first seen to have ended its side
 }
 
 // upstream is the connection to the origin of the last request.
@@ -35,7 +38,8 @@ type upstream struct {
 	flow.Stream
 	to   flow.Addr
 	r    reader
-	used bool // it has carried a request before
+	used bool         // it has carried a request before
+	due  atomic.Int64 // when an answer must have begun, in Unix nanoseconds; 0 when none is awaited
 }
 
 func (u *upstream) close() {
@@ -46,7 +50,7 @@ func (u *upstream) close() {
 // http serves requests until one ends the connection.
 func (k *client) http(ctx context.Context, r *reader) {
 	h := &httpClient{client: k, r: r}
-	h.tryFill = h.onFill
+	h.tryFill, h.watchUp = h.onFill, h.watch
 	defer h.drop()
 	for h.next() && h.one(ctx) {
 	}
@@ -224,6 +228,8 @@ func parseAuthority(s string, defaultPort uint16) (to flow.Addr, err error) {
 // fail answers a flow that could not be opened.
 func (h *httpClient) fail(err error) {
 	switch {
+	case errors.Is(err, flow.ErrDropped):
+		h.hold()
 	case errors.Is(err, flow.ErrRejected):
 		h.refuse(403, "a rule of the proxy refuses this target")
 	case isTimeout(err):

@@ -21,7 +21,7 @@ type Handler interface {
 	// Packet carries one datagram of f, and the replies to r. It keeps neither p nor blocks.
 	Packet(f flow.Flow, local netip.Addr, p []byte, r flow.Replier)
 	// EndSources ends the UDP associations of the sources that gone picks.
-	EndSources(gone func(netip.AddrPort) bool)
+	EndSources(gone func(netip.AddrPort, flow.Replier) bool)
 	// Recovered notes a panic that ended a connection.
 	Recovered(v any)
 }

@@ -49,7 +49,7 @@ func start(t *testing.T, set func(*inbound.Service)) *proxy {
 		t.Fatal(errs)
 	}
 	direct := outbound.NewDirect(outbound.Info{Name: "DIRECT", Type: "Direct", UDP: true}, &outbound.Dialer{IPv6: true, Lookup: lookup})
-	reject := outbound.NewReject(outbound.Info{Name: "REJECT", Type: "Reject", UDP: true}, 0)
+	reject := outbound.NewReject(outbound.Info{Name: "REJECT", Type: "Reject", UDP: true}, flow.ErrRejected)
 	e := engine.New(log, track.NewTable())
 	e.Use(&engine.Snapshot{
 		Rules: program, Targets: []outbound.Outbound{reject, direct}, Direct: direct, Global: direct, Lookup: lookup,

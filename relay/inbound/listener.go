@@ -2,8 +2,10 @@ package inbound
 
 import (
 	"context"
+	"errors"
 	"log/slog"
 	"net/netip"
+	"os"
 	"sync/atomic"
 	"time"
 
@@ -41,14 +43,11 @@ func (l *Listener) Addr() netip.AddrPort { return l.tcp.AddrPort() }
 // acceptPause is how long a listener rests when the system has no descriptor left.
 const acceptPause = 100 * time.Millisecond
 
-// drainTime is how long a listener that ends still takes what clients have begun.
-const drainTime = 5 * time.Millisecond
-
 // Serve accepts until ctx is done, takes what waits in the queue, and closes the socket. The
 // connections it accepted go on: they belong to conns, and to flows, their context.
 func (l *Listener) Serve(ctx, flows context.Context) {
 	defer l.tcp.Close()
-	stop := context.AfterFunc(ctx, func() { _ = l.tcp.SetDeadline(time.Now().Add(drainTime)) })
+	stop := context.AfterFunc(ctx, func() { _ = l.tcp.SetDeadline(time.Unix(1, 0)) })
 	defer stop()
 	for {
 		c, err := l.tcp.Accept()
@@ -56,6 +55,7 @@ func (l *Listener) Serve(ctx, flows context.Context) {
 		case err == nil:
 			l.serve(flows, c)
 		case ctx.Err() != nil:
+			l.tcp.Drain(func(c *sysnet.TCPConn) { l.serve(flows, c) })
 			return
 		default: // out of descriptors, or a client that left already: wait, do not die
 			l.log.Warn("accept", "listener", l.tcp.Addr().String(), "err", err)
@@ -146,11 +146,27 @@ func (k *client) relay(s flow.Stream, r *reader) {
 	s.Relay(k.conn, end)
 }
 
+// dropTime is how long a client of a dropped flow may wait for nothing.
+const dropTime = time.Minute
+
+// hold answers a client nothing, until it leaves or its time is up.
+func (k *client) hold() {
+	_ = k.conn.SetReadDeadline(time.Now().Add(dropTime))
+	for b := [512]byte{}; ; {
+		if _, err := k.conn.Read(b[:]); err != nil {
+			return
+		}
+	}
+}
+
 // reader reads ahead from a connection into a buffer that it borrows only while it holds bytes.
 type reader struct {
 	conn flow.Conn
 	b    *buf.Buf
 	r, w int
+
+	// onTimeout, where set, is asked when a deadline interrupts a read: nil reads again.
+	onTimeout func(err error) error
 }
 
 func (r *reader) bytes() []byte {
@@ -186,6 +202,11 @@ func (r *reader) fill() error {
 		r.r = 0
 	}
 	n, err := r.conn.Read(r.b.B[r.w:])
+	for n == 0 && r.onTimeout != nil && errors.Is(err, os.ErrDeadlineExceeded) {
+		if err = r.onTimeout(err); err == nil {
+			n, err = r.conn.Read(r.b.B[r.w:])
+		}
+	}
 	r.w += n
 	if n > 0 {
 		return nil

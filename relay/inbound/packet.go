@@ -25,12 +25,13 @@ type PacketServer struct {
 
 	mu       sync.RWMutex
 	admitted map[netip.Addr]*permit
+	ended    bool
 }
 
-// permit counts the associations from one address.
+// permit is the associations from one address, by the connections that hold them.
 type permit struct {
-	count int
-	user  string // of the latest
+	held map[*sysnet.TCPConn]struct{}
+	user string // of the latest
 }
 
 // ListenPacket binds addr. Nothing is read before Serve.
@@ -54,8 +55,10 @@ func (u *PacketServer) Addr() netip.AddrPort { return u.udp.AddrPort() }
 // Close releases the socket. Serve closes it too.
 func (u *PacketServer) Close() error { return u.udp.Close() }
 
-// Serve reads datagrams until ctx is done, then closes the socket.
+// Serve reads datagrams until ctx is done, then closes the socket and the connections that hold
+// associations: their clients learn that they need new ones.
 func (u *PacketServer) Serve(ctx context.Context) {
+	defer u.endAll()
 	defer context.AfterFunc(ctx, func() { _ = u.udp.Close() })()
 	b := buf.GetPacket()
 	defer buf.PutPacket(b)
@@ -128,22 +131,39 @@ func (u *PacketServer) admit(k *client) (done func()) {
 	u.mu.Lock()
 	p := u.admitted[ip]
 	if p == nil {
-		p = new(permit)
+		p = &permit{held: make(map[*sysnet.TCPConn]struct{})}
 		u.admitted[ip] = p
 	}
-	p.count++
+	p.held[k.conn] = struct{}{}
 	p.user = k.user
+	ended := u.ended
 	u.mu.Unlock()
+	if ended {
+		_ = k.conn.Close()
+	}
 	return func() {
 		u.mu.Lock()
-		p.count--
-		held := p.count > 0
+		delete(p.held, k.conn)
+		held := len(p.held) > 0
 		if !held {
 			delete(u.admitted, ip)
 		}
 		u.mu.Unlock()
 		if !held {
-			k.service.Handler.EndSources(func(src netip.AddrPort) bool { return src.Addr() == ip })
+			k.service.Handler.EndSources(func(src netip.AddrPort, r flow.Replier) bool {
+				return src.Addr() == ip && r == flow.Replier(u)
+			})
+		}
+	}
+}
+
+func (u *PacketServer) endAll() {
+	u.mu.Lock()
+	defer u.mu.Unlock()
+	u.ended = true
+	for _, p := range u.admitted {
+		for c := range p.held {
+			_ = c.Close()
 		}
 	}
 }

@@ -142,6 +142,10 @@ func (k *client) socks4(ctx context.Context, r *reader) {
 func (k *client) connect(ctx context.Context, r *reader, kind flow.Kind, to flow.Addr, reply func(error) error) {
 	_ = k.conn.SetReadDeadline(time.Time{})
 	s, err := k.service.Handler.Open(ctx, k.flow(kind, to))
+	if errors.Is(err, flow.ErrDropped) {
+		k.hold()
+		return
+	}
 	if rerr := reply(err); rerr != nil && err == nil {
 		_ = s.Close()
 		return

@@ -28,7 +28,9 @@ type Config struct {
 	// the outbound named by key, or makes one. end ends the session, at any time. Open may block;
 	// ctx ends with the table.
 	Open func(ctx context.Context, f *flow.Flow, dial Dial, end func()) (*Session, error)
-	Idle time.Duration // default one minute
+	// Recovered, where set, is told of a panic, which ends one session or connection.
+	Recovered func(v any)
+	Idle      time.Duration // default one minute
 	// MaxSessions bounds the sessions of the whole table, MaxPerSource those of one source.
 	MaxSessions, MaxPerSource int
 }
@@ -204,10 +206,21 @@ func (t *Table) lockedSource(c client, local netip.Addr) *source {
 	}
 }
 
+// guard is deferred: it turns a panic into the end of what panicked.
+func (t *Table) guard(end func()) {
+	if v := recover(); v != nil {
+		if t.c.Recovered != nil {
+			t.c.Recovered(v)
+		}
+		end()
+	}
+}
+
 // open routes and dials a new session, sends what was queued, and ends.
 func (src *source) open(se *session, f *flow.Flow) {
 	t := src.table
 	defer t.wait.Done()
+	defer t.guard(func() { src.end(se, false) })
 	s, err := t.c.Open(t.ctx, f, func(key any, dial func() (flow.PacketConn, error)) (flow.PacketConn, error) {
 		return src.dial(se, key, dial)
 	}, func() { src.end(se, false) })
@@ -296,30 +309,7 @@ func (src *source) forget(key any, sh *shared) {
 // receive carries replies back until the connection closes, and ends the sessions that used it.
 func (src *source) receive(key any, sh *shared) {
 	defer src.table.wait.Done()
-	b := buf.GetPacket()
-	defer buf.PutPacket(b)
-	for {
-		n, from, err := sh.conn.ReadPacket(b.B[:])
-		if err != nil {
-			break
-		}
-		se := src.peer(from)
-		if se == nil {
-			se = sh.last.Load()
-		}
-		if se == nil {
-			continue
-		}
-		s := se.s.Load()
-		if !from.IsValid() {
-			from = se.key.AddrPort()
-		}
-		se.used.Store(src.table.tick.Load())
-		if s != nil {
-			s.Down.Add(int64(n))
-		}
-		_ = src.reply.Reply(b.B[:n], src.addr, src.local, from) // lost, as datagrams are
-	}
+	src.readAll(sh)
 	src.forget(key, sh)
 	src.mu.Lock()
 	var over []*session
@@ -334,10 +324,56 @@ func (src *source) receive(key any, sh *shared) {
 	}
 }
 
-func (src *source) peer(from netip.AddrPort) *session {
+func (src *source) readAll(sh *shared) {
+	defer src.table.guard(func() { _ = sh.conn.Close() })
+	b := buf.GetPacket()
+	defer buf.PutPacket(b)
+	for {
+		n, from, err := sh.conn.ReadPacket(b.B[:])
+		if err != nil {
+			return
+		}
+		se := src.peer(sh, from)
+		if se == nil {
+			continue
+		}
+		s := se.s.Load()
+		if !from.IsValid() {
+			from = se.key.AddrPort()
+		}
+		se.used.Store(src.table.tick.Load())
+		if s != nil {
+			s.Down.Add(int64(n))
+		}
+		_ = src.reply.Reply(b.B[:n], src.addr, src.local, from) // lost, as datagrams are
+	}
+}
+
+// peer is the session that a datagram from from belongs to. A session whose target a proxy has
+// resolved, out of our sight, shows its address with its first answer: it is one with that port.
+// What fits none is counted with the latest.
+func (src *source) peer(sh *shared, from netip.AddrPort) *session {
 	src.mu.Lock()
 	defer src.mu.Unlock()
-	return src.byPeer[from]
+	if se := src.byPeer[from]; se != nil {
+		return se
+	}
+	last := sh.last.Load()
+	if !from.IsValid() {
+		return last
+	}
+	var found *session
+	for key, se := range src.live {
+		if se.shared == sh && !se.peer.IsValid() && key.Port == from.Port() && (found == nil || se == last) {
+			found = se
+		}
+	}
+	if found == nil {
+		return last
+	}
+	found.peer = from
+	src.byPeer[from] = found
+	return found
 }
 
 // end takes a session out, with the connection nobody else uses and the source that is empty.
@@ -389,9 +425,9 @@ func (t *Table) release(src *source) {
 }
 
 // EndSources ends all sessions of the sources that gone picks.
-func (t *Table) EndSources(gone func(netip.AddrPort) bool) {
+func (t *Table) EndSources(gone func(netip.AddrPort, flow.Replier) bool) {
 	t.each(func(src *source, se *session) {
-		if gone(src.addr) {
+		if gone(src.addr, src.reply) {
 			src.end(se, false)
 		}
 	})

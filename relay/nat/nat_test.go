@@ -131,7 +131,7 @@ func TestOneSocketForASource(t *testing.T) {
 	if f.dials.Load() != 2 {
 		t.Errorf("%d dials", f.dials.Load())
 	}
-	f.EndSources(func(src netip.AddrPort) bool { return src.Port() == 1000 })
+	f.EndSources(func(src netip.AddrPort, _ flow.Replier) bool { return src.Port() == 1000 })
 	for range 2 {
 		if idle := <-f.ended; idle {
 			t.Error("ended as idle")

@@ -44,8 +44,12 @@ type Dialer struct {
 	Via func() (Outbound, error)
 }
 
-// Dial connects to to, at the address it has or at the best its name has.
+// Dial connects to to: at the best address of its name, where it has one. The address a rule has
+// looked up decides about the rule and not about the dial, which may use all of them.
 func (d *Dialer) Dial(ctx context.Context, to flow.Addr) (flow.Conn, error) {
+	if err := ctx.Err(); err != nil {
+		return nil, err
+	}
 	if d.Via != nil {
 		via, err := d.Via()
 		if err != nil {
@@ -55,14 +59,11 @@ func (d *Dialer) Dial(ctx context.Context, to flow.Addr) (flow.Conn, error) {
 	}
 	ctx, cancel := context.WithTimeout(ctx, DialTimeout)
 	defer cancel()
-	if to.IP.IsValid() {
-		err := d.allows(to.IP)
-		if err == nil {
-			return d.connect(ctx, to.AddrPort())
-		}
-		if to.Host == "" {
+	if to.Host == "" {
+		if err := d.allows(to.IP); err != nil {
 			return nil, err
 		}
+		return d.connect(ctx, to.AddrPort())
 	}
 	addrs, err := d.Resolve(ctx, to.Host)
 	if err != nil {
@@ -77,7 +78,7 @@ func (d *Dialer) connect(ctx context.Context, to netip.AddrPort) (flow.Conn, err
 	if err != nil {
 		return nil, err
 	}
-	if local := c.LocalAddrPort(); d.Selves != nil && local.Addr() == to.Addr() {
+	if local := c.LocalAddrPort(); d.Selves != nil && (to.Addr().IsLoopback() || local.Addr() == to.Addr()) {
 		c.OnClose(d.Selves.Add(local, to))
 	}
 	return c, nil
@@ -129,6 +130,9 @@ func (d *Dialer) Resolve(ctx context.Context, host string) ([]netip.Addr, error)
 // maxAttempts bounds the addresses of one name that are tried.
 const maxAttempts = 16
 
+// errPanic means that a bug ended one attempt.
+var errPanic = errors.New("panic while dialing")
+
 type attempt struct {
 	conn flow.Conn
 	err  error
@@ -145,8 +149,14 @@ func (d *Dialer) race(ctx context.Context, addrs []netip.Addr, port uint16) (flo
 	results := make(chan attempt, len(addrs))
 	start := func(ip netip.Addr) {
 		go func() {
-			c, err := d.connect(ctx, netip.AddrPortFrom(ip, port))
-			results <- attempt{c, err}
+			a := attempt{err: errPanic}
+			defer func() {
+				if v := recover(); v != nil {
+					a.err = fmt.Errorf("%w: %v", errPanic, v)
+				}
+				results <- a
+			}()
+			a.conn, a.err = d.connect(ctx, netip.AddrPortFrom(ip, port))
 		}()
 	}
 	timer := time.NewTimer(stagger)
@@ -222,7 +232,7 @@ func (c *packetConn) ReadPacket(p []byte) (int, netip.AddrPort, error) {
 
 // WritePacket implements flow.PacketConn. A name without an address is resolved first.
 func (c *packetConn) WritePacket(p []byte, to *flow.Addr) error {
-	if !to.IP.IsValid() {
+	if !to.IP.IsValid() || to.Host != "" && c.dialer.allows(to.IP) != nil {
 		ctx, cancel := context.WithTimeout(context.Background(), DialTimeout)
 		defer cancel()
 		addrs, err := c.dialer.Resolve(ctx, to.Host)

@@ -70,6 +70,25 @@ func TestRace(t *testing.T) {
 	}
 }
 
+// TestDialUsesEveryAddress dials a flow whose name a rule has looked up: the first address refuses.
+func TestDialUsesEveryAddress(t *testing.T) {
+	ln, err := sysnet.ListenTCP("127.0.0.1:0", sysnet.Options{})
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer ln.Close()
+	d := outbound.Dialer{IPv6: true, Lookup: lookup("::1 127.0.0.1")}
+	c, err := d.Dial(t.Context(), flow.Addr{Host: "a.test", IP: netip.IPv6Loopback(), Port: ln.AddrPort().Port()})
+	if err != nil {
+		t.Fatal(err)
+	}
+	_ = c.Close()
+	d.IPv6 = false
+	if _, err := d.Dial(t.Context(), flow.Addr{IP: netip.IPv6Loopback(), Port: 1}); err == nil || !strings.Contains(err.Error(), "switched off") {
+		t.Error(err)
+	}
+}
+
 // TestDialGivesUp ends with its context, also while it waits for a name.
 func TestDialGivesUp(t *testing.T) {
 	leak.Check(t)

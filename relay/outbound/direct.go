@@ -3,7 +3,6 @@ package outbound
 import (
 	"context"
 	"net/netip"
-	"time"
 
 	"github.com/switchyard-proxy/switchyard/relay/flow"
 )
@@ -20,8 +19,14 @@ func NewDirect(info Info, d *Dialer) *Direct { return &Direct{info: info, dialer
 // Info implements Outbound.
 func (o *Direct) Info() *Info { return &o.info }
 
-// Dial implements Outbound.
+// Dial implements Outbound. TCP fast open puts the handshake off until there is something to send:
+// only where the client speaks first can it be used, and a tunnel's client need not.
 func (o *Direct) Dial(ctx context.Context, f *flow.Flow) (flow.Conn, error) {
+	if o.dialer.Socket.FastOpen && f.Kind != flow.HTTP && f.Kind != flow.Inner {
+		d := *o.dialer
+		d.Socket.FastOpen = false
+		return d.Dial(ctx, f.To)
+	}
 	return o.dialer.Dial(ctx, f.To)
 }
 
@@ -30,32 +35,33 @@ func (o *Direct) DialPacket(ctx context.Context, _ *flow.Flow) (flow.PacketConn,
 	return o.dialer.DialPacket(ctx, netip.Addr{})
 }
 
-// Reject refuses every flow; with Hold it lets the client wait first, in silence.
-type Reject struct {
-	info Info
-	hold time.Duration
+// Resolve returns the addresses of host that may be dialed, best first; none where another
+// outbound carries the name on.
+func (o *Direct) Resolve(ctx context.Context, host string) ([]netip.Addr, error) {
+	if o.dialer.Via != nil {
+		return nil, nil
+	}
+	ctx, cancel := context.WithTimeout(ctx, DialTimeout)
+	defer cancel()
+	return o.dialer.Resolve(ctx, host)
 }
 
-// NewReject makes an outbound that refuses after hold.
-func NewReject(info Info, hold time.Duration) *Reject { return &Reject{info: info, hold: hold} }
+// Reject refuses every flow with one error: flow.ErrRejected or flow.ErrDropped.
+type Reject struct {
+	info Info
+	err  error
+}
+
+// NewReject makes an outbound that refuses with err.
+func NewReject(info Info, err error) *Reject { return &Reject{info: info, err: err} }
 
 // Info implements Outbound.
 func (o *Reject) Info() *Info { return &o.info }
 
-// Dial implements Outbound: it fails with flow.ErrRejected.
-func (o *Reject) Dial(ctx context.Context, _ *flow.Flow) (flow.Conn, error) {
-	if o.hold > 0 {
-		t := time.NewTimer(o.hold)
-		defer t.Stop()
-		select {
-		case <-t.C:
-		case <-ctx.Done():
-		}
-	}
-	return nil, flow.ErrRejected
-}
+// Dial implements Outbound: it fails.
+func (o *Reject) Dial(context.Context, *flow.Flow) (flow.Conn, error) { return nil, o.err }
 
-// DialPacket implements Outbound: it fails with flow.ErrRejected, and datagrams vanish.
+// DialPacket implements Outbound: it fails, and datagrams vanish.
 func (o *Reject) DialPacket(context.Context, *flow.Flow) (flow.PacketConn, error) {
-	return nil, flow.ErrRejected
+	return nil, o.err
 }

@@ -125,6 +125,7 @@ type half struct {
 	src, dst flow.Conn
 	count    *atomic.Int64
 	moved    int64
+	spliceAt int64 // what moved before a pipe is worth it
 
 	b    *buf.Buf // borrowed while it holds bytes
 	n    int
@@ -135,7 +136,7 @@ type half struct {
 }
 
 func (h *half) init(p *pair, src, dst flow.Conn, count *atomic.Int64) {
-	h.pair, h.src, h.dst, h.count = p, src, dst, count
+	h.pair, h.src, h.dst, h.count, h.spliceAt = p, src, dst, count, spliceAfter
 }
 
 func (h *half) clear() {
@@ -191,12 +192,22 @@ func (h *half) copyLayered() error {
 // shorter, and a pipe costs more than it saves them.
 const spliceAfter = 128 << 10
 
+// retryPipe is how much a direction moves through buffers when there was no pipe to be had, for
+// want of descriptors, before it asks again.
+const retryPipe = 16 << 20
+
+var errNoPipe = errors.New("no pipe")
+
 // copyBare waits for bytes before it borrows anything.
 func (h *half) copyBare(src *sysnet.TCPConn) error {
 	dst, bare := h.dst.(*sysnet.TCPConn)
+	bare = bare && sysnet.CanSplice
 	for {
-		if bare && sysnet.CanSplice && h.moved >= spliceAfter {
-			return h.splice(src, dst)
+		if bare && h.moved >= h.spliceAt {
+			if err := h.splice(src, dst); err != errNoPipe {
+				return err
+			}
+			h.spliceAt = h.moved + retryPipe
 		}
 		if err := src.Raw().Read(h.tryRead); err != nil {
 			h.putBuf()
@@ -242,7 +253,11 @@ func (h *half) splice(src, dst *sysnet.TCPConn) error {
 		if err := src.Raw().Read(h.tryFill); err != nil {
 			return h.failRead(err)
 		}
-		if h.err != nil {
+		switch {
+		case h.err == errNoPipe:
+			h.err = nil
+			return errNoPipe
+		case h.err != nil:
 			return h.failRead(h.err)
 		}
 		if err := dst.Raw().Write(h.tryDrain); err != nil {
@@ -257,7 +272,9 @@ func (h *half) splice(src, dst *sysnet.TCPConn) error {
 // onFill borrows a pipe and fills it; a quiet source costs none.
 func (h *half) onFill(fd uintptr) bool {
 	if h.pipe == nil {
-		if h.pipe, h.err = sysnet.GetPipe(); h.err != nil {
+		var err error
+		if h.pipe, err = sysnet.GetPipe(); err != nil {
+			h.err = errNoPipe
 			return true
 		}
 	}

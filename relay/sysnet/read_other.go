@@ -9,3 +9,6 @@ const CanTry = false
 
 // TryRead reads what is there from a descriptor that does not block; this system cannot.
 func TryRead(uintptr, []byte) (n int, again bool, err error) { return 0, false, errors.ErrUnsupported }
+
+// Peer looks at what the other end has done; this system does not tell.
+func (c *TCPConn) Peer() Peer { return PeerQuiet }

@@ -28,3 +28,24 @@ func TryRead(fd uintptr, p []byte) (n int, again bool, err error) {
 		}
 	}
 }
+
+// Peer looks at what the other end has done, without waiting and without taking anything.
+func (c *TCPConn) Peer() (p Peer) {
+	err := c.raw.Control(func(fd uintptr) {
+		var b [1]byte
+		switch n, _, err := unix.Recvfrom(int(fd), b[:], unix.MSG_PEEK|unix.MSG_DONTWAIT); {
+		case err == unix.EAGAIN || err == unix.EINTR:
+			p = PeerQuiet
+		case err != nil:
+			p = PeerGone
+		case n == 0:
+			p = PeerEnded
+		default:
+			p = PeerSpoke
+		}
+	})
+	if err != nil {
+		return PeerGone
+	}
+	return p
+}

@@ -59,6 +59,17 @@ func NewTCPConn(c *net.TCPConn) (*TCPConn, error) {
 	return &TCPConn{TCPConn: c, raw: raw}, nil
 }
 
+// Peer is what can be seen of the other end of a connection.
+type Peer uint8
+
+// The other end is quiet, or has sent what is not read yet, ended its side, or broken off.
+const (
+	PeerQuiet Peer = iota
+	PeerSpoke
+	PeerEnded
+	PeerGone
+)
+
 // Raw gives the descriptor to those who know what they do with it.
 func (c *TCPConn) Raw() syscall.RawConn { return c.raw }
 

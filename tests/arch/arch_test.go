@@ -38,7 +38,7 @@ var allowed = map[string]string{
 	"relay/outbound/http":  "relay/flow relay/buf relay/sysnet relay/transport relay/protocol/* relay/outbound",
 	"relay/outbound/socks": "relay/flow relay/buf relay/sysnet relay/transport relay/protocol/* relay/outbound",
 	"relay/group":          "relay/flow relay/outbound",
-	"relay/engine":         "relay/flow relay/buf relay/rule relay/outbound relay/track relay/pump relay/nat",
+	"relay/engine":         "relay/flow relay/buf relay/sysnet relay/rule relay/outbound relay/track relay/pump relay/nat",
 	"relay":                "relay/*",
 	"impl":                 "gen/* relay/flow relay/rule relay/group relay/outbound relay/track relay/logs relay/config relay/sysnet",
 	"cmd/switchyard":       "relay relay/config relay/logs relay/state impl gen/*",

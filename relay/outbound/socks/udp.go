@@ -63,9 +63,9 @@ type packetConn struct {
 
 // watch ends the association when the proxy ends it. Close ends watch.
 func (c *packetConn) watch() {
+	defer func() { _ = recover() }() // a bug below ends this association and nothing else
+	defer c.Close()
 	_, _ = io.Copy(io.Discard, c.control)
-	_ = c.packets.Close()
-	_ = c.control.Close()
 }
 
 // ReadPacket implements flow.PacketConn. Datagrams from others than the relay are dropped.

@@ -1,0 +1,20 @@
+//go:build !linux
+
+package sysnet
+
+import "time"
+
+// drainTime is how long a listener that ends still takes what clients have begun.
+const drainTime = 5 * time.Millisecond
+
+// Drain accepts what waits in the queue and hands it to take. Accept must not run.
+func (l *TCPListener) Drain(take func(*TCPConn)) {
+	_ = l.SetDeadline(time.Now().Add(drainTime))
+	for {
+		c, err := l.Accept()
+		if err != nil {
+			return
+		}
+		take(c)
+	}
+}
