@@ -30,8 +30,10 @@ import (
 // proxy is a listener on loopback whose every flow goes to its target itself, where names are
 // 127.0.0.1 and *.rejected is refused.
 type proxy struct {
-	addr  string
-	table *track.Table
+	addr   string
+	table  *track.Table
+	engine *engine.Engine
+	endUDP func() // ends the UDP port alone
 }
 
 func lookup(context.Context, string) ([]netip.Addr, error) {
@@ -43,16 +45,17 @@ func start(t *testing.T, set func(*inbound.Service)) *proxy {
 	leak.Check(t)
 	log := slog.New(slog.DiscardHandler)
 	program, errs := rule.Compile([]rule.Rule{
-		{Type: "DOMAIN-SUFFIX", Payload: "rejected"}, {Type: "MATCH"},
+		{Type: "DOMAIN-SUFFIX", Payload: "rejected"}, {Type: "DOMAIN-SUFFIX", Payload: "dropped"}, {Type: "MATCH"},
 	})
 	if errs != nil {
 		t.Fatal(errs)
 	}
 	direct := outbound.NewDirect(outbound.Info{Name: "DIRECT", Type: "Direct", UDP: true}, &outbound.Dialer{IPv6: true, Lookup: lookup})
 	reject := outbound.NewReject(outbound.Info{Name: "REJECT", Type: "Reject", UDP: true}, flow.ErrRejected)
+	drop := outbound.NewReject(outbound.Info{Name: "REJECT-DROP", Type: "RejectDrop", UDP: true}, flow.ErrDropped)
 	e := engine.New(log, track.NewTable())
 	e.Use(&engine.Snapshot{
-		Rules: program, Targets: []outbound.Outbound{reject, direct}, Direct: direct, Global: direct, Lookup: lookup,
+		Rules: program, Targets: []outbound.Outbound{reject, drop, direct}, Direct: direct, Global: direct, Lookup: lookup,
 	})
 	var conns inbound.Conns
 	ln, err := inbound.Listen("127.0.0.1:0", sysnet.Options{}, &conns, log)
@@ -72,7 +75,8 @@ func start(t *testing.T, set func(*inbound.Service)) *proxy {
 	ctx, cancel := context.WithCancel(context.Background())
 	var wait sync.WaitGroup
 	wait.Go(func() { ln.Serve(ctx, ctx) })
-	wait.Go(func() { udp.Serve(ctx) })
+	ofUDP, endUDP := context.WithCancel(ctx)
+	wait.Go(func() { udp.Serve(ofUDP) })
 	wait.Go(func() { _ = e.Serve(ctx) })
 	t.Cleanup(func() {
 		cancel()
@@ -85,7 +89,7 @@ func start(t *testing.T, set func(*inbound.Service)) *proxy {
 			t.Errorf("%d panics", e.Panics())
 		}
 	})
-	return &proxy{addr: ln.Addr().String(), table: e.Table}
+	return &proxy{addr: ln.Addr().String(), table: e.Table, engine: e, endUDP: endUDP}
 }
 
 // dial connects to the proxy; the connection fails the test when nothing comes for 5 seconds.
@@ -253,6 +257,119 @@ func TestEndByAPI(t *testing.T) {
 	}
 	if p.table.Find(e.ID.String()) != nil || e.Reason() != track.ByAPI {
 		t.Errorf("still listed, reason %q", e.Reason())
+	}
+}
+
+// TestEndByAPIOfARequest cuts an answer: the client reads an end, and sees by the framing that
+// something is missing.
+func TestEndByAPIOfARequest(t *testing.T) {
+	ln, err := net.Listen("tcp", "127.0.0.1:0")
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer ln.Close()
+	const begun = "HTTP/1.1 200 OK\r\nContent-Length: 100\r\n\r\nbegun"
+	go func() {
+		c, err := ln.Accept()
+		if err != nil {
+			return
+		}
+		defer c.Close()
+		_, _ = io.WriteString(c, begun)
+		_, _ = io.Copy(io.Discard, c)
+	}()
+	p := start(t, nil)
+	c := p.dial(t)
+	exchange(t, c, fmt.Sprintf("GET http://%s/ HTTP/1.1\r\nHost: x\r\n\r\n", ln.Addr()), []byte(begun))
+	p.table.EndAll(track.ByAPI)
+	if rest, err := io.ReadAll(c); len(rest) > 0 || err != nil {
+		t.Errorf("the client got %q, %v; want a clean end", rest, err)
+	}
+}
+
+// TestDrain begins to serve when the listener is to end already: who waits in the queue is served.
+func TestDrain(t *testing.T) {
+	leak.Check(t)
+	var conns inbound.Conns
+	ln, err := inbound.Listen("127.0.0.1:0", sysnet.Options{}, &conns, slog.New(slog.DiscardHandler))
+	if err != nil {
+		t.Fatal(err)
+	}
+	ln.Use(&inbound.Service{})
+	var clients []net.Conn
+	for range 100 {
+		c, err := net.Dial("tcp", ln.Addr().String())
+		if err != nil {
+			t.Fatal(err)
+		}
+		defer c.Close()
+		_ = c.SetDeadline(time.Now().Add(5 * time.Second))
+		clients = append(clients, c)
+	}
+	ctx, cancel := context.WithCancel(t.Context())
+	cancel()
+	ln.Serve(ctx, t.Context())
+	for i, c := range clients {
+		_, _ = c.Write([]byte{5, 1, 0})
+		if _, err := io.ReadFull(c, make([]byte, 2)); err != nil {
+			t.Fatalf("client %d: %v", i, err)
+		}
+	}
+	conns.CloseAll()
+}
+
+// TestDropped is answered nothing, and is forgotten when it leaves.
+func TestDropped(t *testing.T) {
+	p := start(t, nil)
+	c := p.dial(t)
+	_, _ = io.WriteString(c, "CONNECT a.dropped:80 HTTP/1.1\r\nHost: x\r\n\r\n")
+	_ = c.CloseWrite() // start waits for what is left of it
+	if rest, err := io.ReadAll(c); len(rest) > 0 || err != nil {
+		t.Errorf("%q, %v", rest, err)
+	}
+}
+
+// TestAssociationsEndAlone ends one association of a client's address, by another port of ours.
+func TestAssociationsEndAlone(t *testing.T) {
+	pc, err := net.ListenUDP("udp", &net.UDPAddr{IP: net.IPv4(127, 0, 0, 1)})
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer pc.Close()
+	p := start(t, nil)
+	other, err := inbound.ListenPacket("127.0.0.1:0", sysnet.Options{}, slog.New(slog.DiscardHandler))
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer other.Close()
+	_, c := p.associate(t)
+	msg := socks.AppendDatagram(nil, flow.Addr{IP: netip.MustParseAddr("127.0.0.1"), Port: pc.LocalAddr().(*net.UDPAddr).AddrPort().Port()})
+	heard := func() netip.AddrPort {
+		t.Helper()
+		if _, err := c.Write(append(msg, 'x')); err != nil {
+			t.Fatal(err)
+		}
+		_ = pc.SetReadDeadline(time.Now().Add(5 * time.Second))
+		_, from, err := pc.ReadFromUDPAddrPort(make([]byte, 10))
+		if err != nil {
+			t.Fatal(err)
+		}
+		return from
+	}
+	first := heard()
+	p.engine.EndSources(func(_ netip.AddrPort, r flow.Replier) bool { return r == flow.Replier(other) })
+	if again := heard(); again != first {
+		t.Errorf("the association has another port now: %v, %v", first, again)
+	}
+}
+
+// TestAssociationEndsWithItsPort closes the control connection when the UDP port goes.
+func TestAssociationEndsWithItsPort(t *testing.T) {
+	p := start(t, nil)
+	control, _ := p.associate(t)
+	p.endUDP()
+	if _, err := control.Read(make([]byte, 1)); err != io.EOF {
+		t.Errorf("%v; want an end", err)
 	}
 }
 

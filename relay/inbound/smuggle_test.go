@@ -266,3 +266,31 @@ func TestRefusals(t *testing.T) {
 	f("CONNECT a:0 HTTP/1.1\r\nHost: x\r\n\r\n", "400")
 	f("GET http://x/ HTTP/1.1\r\nHost: x\r\nX: "+strings.Repeat("y", 40<<10), "431")
 }
+
+// TestStaleUpstreamAndContent shows the same for requests that are not to be sent twice.
+func TestStaleUpstreamAndContent(t *testing.T) {
+	ln, err := net.Listen("tcp", "127.0.0.1:0")
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer ln.Close()
+	closed := make(chan struct{}, 8)
+	go func() {
+		for {
+			c, err := ln.Accept()
+			if err != nil {
+				return
+			}
+			_, _ = c.Read(make([]byte, 1000))
+			_, _ = io.WriteString(c, ok)
+			_ = c.Close()
+			closed <- struct{}{}
+		}
+	}()
+	p := start(t, nil)
+	c := p.dial(t)
+	for range 5 {
+		exchange(t, c, fmt.Sprintf("POST http://%s/ HTTP/1.1\r\nHost: x\r\nContent-Length: 2\r\n\r\nhi", ln.Addr()), []byte(ok))
+		<-closed
+	}
+}

@@ -139,6 +139,49 @@ func TestOneSocketForASource(t *testing.T) {
 	}
 }
 
+// TestNamesAreKnownByTheirPort counts answers with the session they belong to, where a proxy has
+// resolved the names and only the ports tell.
+func TestNamesAreKnownByTheirPort(t *testing.T) {
+	leak.Check(t)
+	var down [2]atomic.Int64
+	far := remote{newConn(), make(chan struct{}, 4)}
+	table := New(Config{Open: func(_ context.Context, fl *flow.Flow, dial Dial, _ func()) (*Session, error) {
+		pc, err := dial("far", func() (flow.PacketConn, error) { return far, nil })
+		up := new(atomic.Int64)
+		return &Session{To: fl.To, Conn: pc, Up: up, Down: &down[fl.To.Port-1], Closed: func(bool) {}}, err
+	}})
+	ctx, cancel := context.WithCancel(t.Context())
+	done := make(chan error)
+	go func() { done <- table.Serve(ctx) }()
+	r := &replies{got: make(chan packet, 4)}
+	for port := range uint16(2) {
+		fl := from(1000)
+		fl.To = flow.Addr{Host: "a.test", Port: port + 1}
+		table.Send(fl, netip.Addr{}, []byte("x"), r)
+		<-far.sent
+	}
+	for range 2 {
+		far.back <- packet{[]byte("first"), netip.MustParseAddrPort("192.0.2.1:1")}
+		<-r.got
+	}
+	if down[0].Load() != 10 || down[1].Load() != 0 {
+		t.Errorf("%d, %d; want 10, 0", down[0].Load(), down[1].Load())
+	}
+	cancel()
+	<-done
+}
+
+// remote is a conn through a proxy: it never tells what a name resolved to.
+type remote struct {
+	*conn
+	sent chan struct{}
+}
+
+func (c remote) WritePacket([]byte, *flow.Addr) error {
+	c.sent <- struct{}{}
+	return nil
+}
+
 func TestFailuresLeaveNothing(t *testing.T) {
 	f := start(t, Config{})
 	f.send(1, flow.Addr{IP: netip.MustParseAddr("192.0.2.1"), Port: 1}, "refused")
