@@ -126,7 +126,7 @@ func (r *Relay) Apply(c *config.Config) error {
 // Check says what is wrong with c beyond what its parser sees: what only building it shows. It
 // opens nothing and changes nothing.
 func Check(c *config.Config) error {
-	r := &Relay{store: state.New(os.DevNull)}
+	r := &Relay{store: state.New(os.DevNull, slog.New(slog.DiscardHandler))}
 	quiet := c.Clone()
 	quiet.Profile.StoreSelected = false // what was chosen before does not matter here
 	_, err := r.build(quiet, nil)

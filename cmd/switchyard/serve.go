@@ -26,7 +26,7 @@ func serve(s *source, out, errOut io.Writer) int {
 	log := hub.Logger()
 	ctx, stop := signal.NotifyContext(context.Background(), syscall.SIGINT, syscall.SIGTERM)
 	defer stop()
-	r := relay.New(hub, state.New(filepath.Join(s.Paths.Home, state.FileName)), s.Source)
+	r := relay.New(hub, state.New(filepath.Join(s.Paths.Home, state.FileName), log), s.Source)
 	r.Add(impl.New(impl.Options{Relay: r, Hub: hub, Version: versionText()}))
 
 	started := false

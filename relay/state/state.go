@@ -4,8 +4,13 @@ package state
 import (
 	"errors"
 	"fmt"
+	"io/fs"
+	"log/slog"
 	"os"
+	"runtime/debug"
+	"strconv"
 	"sync"
+	"syscall"
 	"time"
 
 	"go.etcd.io/bbolt"
@@ -22,28 +27,27 @@ var selected = []byte("selected")
 // daemon which has nothing to remember writes nothing.
 type Store struct {
 	path string
+	log  *slog.Logger
 	mu   sync.Mutex
 	db   *bbolt.DB
 }
 
 // New names the file; it opens nothing.
-func New(path string) *Store { return &Store{path: path} }
+func New(path string, log *slog.Logger) *Store { return &Store{path: path, log: log} }
 
 // Selections returns the chosen member of each group.
 func (s *Store) Selections() (map[string]string, error) {
-	db, err := s.open(false)
-	if err != nil || db == nil {
-		return nil, err
-	}
 	chosen := make(map[string]string)
-	err = db.View(func(tx *bbolt.Tx) error {
-		b := tx.Bucket(selected)
-		if b == nil {
-			return nil
-		}
-		return b.ForEach(func(k, v []byte) error {
-			chosen[string(k)] = string(v)
-			return nil
+	err := s.use(false, func(db *bbolt.DB) error {
+		return db.View(func(tx *bbolt.Tx) error {
+			b := tx.Bucket(selected)
+			if b == nil {
+				return nil
+			}
+			return b.ForEach(func(k, v []byte) error {
+				chosen[string(k)] = string(v)
+				return nil
+			})
 		})
 	})
 	return chosen, err
@@ -51,25 +55,59 @@ func (s *Store) Selections() (map[string]string, error) {
 
 // Select remembers that group has chosen member.
 func (s *Store) Select(group, member string) error {
-	db, err := s.open(true)
-	if err != nil {
-		return err
-	}
-	return db.Update(func(tx *bbolt.Tx) error {
-		b, err := tx.CreateBucketIfNotExists(selected)
-		if err != nil {
+	return s.use(true, func(db *bbolt.DB) error {
+		return db.Update(func(tx *bbolt.Tx) error {
+			b, err := tx.CreateBucketIfNotExists(selected)
+			if err != nil {
+				return err
+			}
+			return b.Put([]byte(group), []byte(member))
+		})
+	})
+}
+
+// use calls f with the open file; where there is none it is created, or f is not called. A file
+// that turns out to be damaged is put aside, and f gets a new one.
+func (s *Store) use(create bool, f func(*bbolt.DB) error) error {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	for again := range 2 {
+		db, err := s.open(create)
+		if err != nil || db == nil {
 			return err
 		}
-		return b.Put([]byte(group), []byte(member))
-	})
+		err = unharmed(func() error { return f(db) })
+		if !errors.Is(err, errDamaged) || again > 0 {
+			return err
+		}
+		s.db = nil // its locks may be held for good: it is left as it is, and never used again
+		if err := s.putAside(err); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+// errDamaged means that what is in the file makes no sense.
+var errDamaged = errors.New("damaged")
+
+// unharmed calls f, which reads a mapped file. What a damaged or truncated one does to its reader,
+// panics and faults, becomes errDamaged.
+func unharmed(f func() error) (err error) {
+	defer debug.SetPanicOnFault(debug.SetPanicOnFault(true))
+	defer func() {
+		if v := recover(); v != nil {
+			err = fmt.Errorf("%w: %v", errDamaged, v)
+		}
+	}()
+	return f()
 }
 
 // lockWait bounds the wait for another process that has the file open.
 const lockWait = time.Second
 
+// open returns the open file, or nil where there is none and it is not to be created.
 func (s *Store) open(create bool) (*bbolt.DB, error) {
-	s.mu.Lock()
-	defer s.mu.Unlock()
 	if s.db != nil {
 		return s.db, nil
 	}
@@ -79,35 +117,51 @@ func (s *Store) open(create bool) (*bbolt.DB, error) {
 		}
 		return nil, fmt.Errorf("state: %w", err)
 	}
-	db, err := openFile(s.path)
+	err := s.openFile()
+	if noStore(err) {
+		if err := s.putAside(err); err != nil || !create {
+			return nil, err
+		}
+		err = s.openFile()
+	}
 	switch {
 	case errors.Is(err, berrors.ErrTimeout):
 		return nil, fmt.Errorf("state %s: in use by another process", s.path)
-	case errors.Is(err, berrors.ErrInvalid), errors.Is(err, berrors.ErrChecksum), errors.Is(err, berrors.ErrVersionMismatch):
-		if db, err = s.startOver(); err != nil {
-			return nil, err
-		}
 	case err != nil:
 		return nil, fmt.Errorf("state %s: %w", s.path, err)
 	}
-	s.db = db
-	return db, nil
+	return s.db, nil
 }
 
-func openFile(path string) (*bbolt.DB, error) {
-	return bbolt.Open(path, 0o600, &bbolt.Options{Timeout: lockWait, NoStatistics: true})
+// noStore says that a file failed to open for what is in it, and not for who holds it or what the
+// system has against it.
+func noStore(err error) bool {
+	var path *fs.PathError
+	var errno syscall.Errno
+	return err != nil && !errors.Is(err, berrors.ErrTimeout) && !errors.As(err, &path) && !errors.As(err, &errno)
 }
 
-// startOver keeps a file that is no store under another name and begins an empty one.
-func (s *Store) startOver() (*bbolt.DB, error) {
-	if err := os.Rename(s.path, s.path+".bad"); err != nil {
-		return nil, fmt.Errorf("state: %w", err)
+func (s *Store) openFile() error {
+	return unharmed(func() (err error) {
+		db, err := bbolt.Open(s.path, 0o600, &bbolt.Options{Timeout: lockWait, NoStatistics: true})
+		if err == nil {
+			s.db = db
+		}
+		return err
+	})
+}
+
+// putAside keeps a file that is no store, or no longer, under another name.
+func (s *Store) putAside(why error) error {
+	name := s.path + ".bad"
+	if _, err := os.Lstat(name); err == nil {
+		name += "." + strconv.FormatInt(time.Now().UnixNano(), 36)
 	}
-	db, err := openFile(s.path)
-	if err != nil {
-		return nil, fmt.Errorf("state %s: %w", s.path, err)
+	if err := os.Rename(s.path, name); err != nil {
+		return fmt.Errorf("state: %w", err)
 	}
-	return db, nil
+	s.log.Warn("what was remembered cannot be read and begins anew", "file", s.path, "kept as", name, "err", why)
+	return nil
 }
 
 // Close closes the file. The store may be used again and then opens anew.

@@ -1,15 +1,19 @@
 package state
 
 import (
+	"errors"
+	"log/slog"
 	"os"
 	"path/filepath"
+	"slices"
+	"strconv"
 	"strings"
 	"testing"
 )
 
 func TestSelections(t *testing.T) {
 	path := filepath.Join(t.TempDir(), FileName)
-	s := New(path)
+	s := New(path, slog.New(slog.DiscardHandler))
 	if got, err := s.Selections(); err != nil || len(got) != 0 {
 		t.Fatalf("%v, %v", got, err)
 	}
@@ -22,7 +26,7 @@ func TestSelections(t *testing.T) {
 	if err := s.Close(); err != nil {
 		t.Fatal(err)
 	}
-	got, err := New(path).Selections()
+	got, err := New(path, slog.New(slog.DiscardHandler)).Selections()
 	if err != nil || got["日本/组 1"] != "a/b" {
 		t.Fatalf("%v, %v", got, err)
 	}
@@ -30,12 +34,12 @@ func TestSelections(t *testing.T) {
 
 func TestInUse(t *testing.T) {
 	path := filepath.Join(t.TempDir(), FileName)
-	s := New(path)
+	s := New(path, slog.New(slog.DiscardHandler))
 	if err := s.Select("g", "m"); err != nil {
 		t.Fatal(err)
 	}
 	defer s.Close()
-	if err := New(path).Select("g", "n"); err == nil || !strings.Contains(err.Error(), "in use by another process") {
+	if err := New(path, slog.New(slog.DiscardHandler)).Select("g", "n"); err == nil || !strings.Contains(err.Error(), "in use by another process") {
 		t.Fatal(err)
 	}
 }
@@ -45,12 +49,55 @@ func TestAFileThatIsNoStoreIsKept(t *testing.T) {
 	if err := os.WriteFile(path, []byte(strings.Repeat("not a store ", 1000)), 0o600); err != nil {
 		t.Fatal(err)
 	}
-	s := New(path)
+	s := New(path, slog.New(slog.DiscardHandler))
 	defer s.Close()
 	if err := s.Select("g", "m"); err != nil {
 		t.Fatal(err)
 	}
 	if _, err := os.Stat(path + ".bad"); err != nil {
 		t.Error(err)
+	}
+}
+
+// TestDamage cuts and overwrites a store at every page: what is left of it is kept aside, and the
+// daemon goes on.
+func TestDamage(t *testing.T) {
+	quiet := slog.New(slog.DiscardHandler)
+	whole := filepath.Join(t.TempDir(), FileName)
+	s := New(whole, quiet)
+	for i := range 500 {
+		if err := s.Select(strings.Repeat("group", 20)+strconv.Itoa(i), strings.Repeat("member", 20)); err != nil {
+			t.Fatal(err)
+		}
+	}
+	if err := s.Close(); err != nil {
+		t.Fatal(err)
+	}
+	good, err := os.ReadFile(whole)
+	if err != nil {
+		t.Fatal(err)
+	}
+	f := func(damaged []byte) {
+		t.Helper()
+		path := filepath.Join(t.TempDir(), FileName)
+		if err := os.WriteFile(path, damaged, 0o600); err != nil {
+			t.Fatal(err)
+		}
+		s := New(path, quiet)
+		defer s.Close()
+		if _, err := s.Selections(); err != nil && !errors.Is(err, errDamaged) {
+			t.Error(err)
+		}
+		if err := s.Select("g", "m"); err != nil {
+			t.Error(err)
+		}
+		if got, err := s.Selections(); err != nil || got["g"] != "m" {
+			t.Errorf("%d choices, %v", len(got), err)
+		}
+	}
+	const page = 4096
+	for at := page; at < len(good); at += 3 * page {
+		f(good[:at])
+		f(slices.Concat(good[:at], make([]byte, 6*page), good[min(at+6*page, len(good)):]))
 	}
 }
