@@ -8,7 +8,6 @@ import (
 	"fmt"
 	"log/slog"
 	"net"
-	"strings"
 	"sync"
 	"sync/atomic"
 	"time"
@@ -31,12 +30,14 @@ type Relay interface {
 	Config() *config.Config
 	// Outbound finds a node or group by name; nil is none.
 	Outbound(name string) outbound.Outbound
-	// Names are the names of all nodes and groups, in the order they are shown in.
-	Names() []string
+	// Outbounds are all nodes and groups, sorted by name; it is not to be changed.
+	Outbounds() []outbound.Outbound
 	Groups() []*group.Select
 	Program() *rule.Program
 	Table() *track.Table
-	Select(g *group.Select, member string) error
+	// Select makes member the choice of the group called name; group.ErrNoMember is that there is
+	// no such group or member.
+	Select(name, member string) error
 	// Patch clones the configuration, lets change edit it, and applies the result or nothing.
 	Patch(change func(*config.Config) error) error
 	// Load applies the configuration in payload, else in the file path, else in the file the
@@ -60,7 +61,8 @@ type Controller struct {
 	memory   memory
 	snapshot snapshots
 
-	http    *fasthttp.Server
+	http    *fasthttp.Server // of TCP listeners
+	local   *fasthttp.Server // of the Unix socket, whose peers the kernel knows
 	streams *rt.Server
 	ctx     context.Context
 	end     context.CancelFunc
@@ -94,16 +96,21 @@ func New(o Options) *Controller {
 		Context: c.ctx, Authenticate: c.authenticate, CheckOrigin: c.checkOrigin, OnPanic: c.onPanic,
 		MaxStreams: maxStreams, WriteTimeout: streamTimeout,
 	})
-	c.http = &fasthttp.Server{
-		Handler: c.guard(r.Handler), HeaderReceived: c.limits,
-		Name: "switchyard", NoDefaultServerHeader: true,
-		ReadBufferSize: maxHead, MaxRequestBodySize: maxGuestBody, Concurrency: maxConns,
+	handler := c.guard(r.Handler)
+	c.http, c.local = newServer(handler), newServer(handler)
+	c.http.HeaderReceived, c.http.MaxRequestBodySize = c.limits, maxGuestBody
+	return c
+}
+
+// newServer makes an HTTP server whose clients may send what those may who know the secret.
+func newServer(handler fasthttp.RequestHandler) *fasthttp.Server {
+	return &fasthttp.Server{
+		Handler: handler, Name: "switchyard", NoDefaultServerHeader: true,
+		ReadBufferSize: maxHead, MaxRequestBodySize: maxBody, Concurrency: maxConns,
 		ReadTimeout: readTimeout, WriteTimeout: writeTimeout, IdleTimeout: idleTimeout,
-		CloseOnShutdown: true, KeepHijackedConns: true, StreamRequestBody: false,
-		DisablePreParseMultipartForm: true, NoDefaultContentType: true,
+		CloseOnShutdown: true, DisablePreParseMultipartForm: true, NoDefaultContentType: true,
 		Logger: discard{}, ErrorHandler: malformed,
 	}
-	return c
 }
 
 // discard drops what fasthttp says of clients that send nonsense.
@@ -132,13 +139,16 @@ func (c *Controller) Stop() error {
 	for _, l := range c.live {
 		l.close()
 	}
-	err := c.http.ShutdownWithContext(ctx)
-	if errors.Is(err, context.DeadlineExceeded) || errors.Is(err, net.ErrClosed) {
-		err = nil // what is left ends with the process; the listeners are closed already
+	var errs []error
+	for _, s := range []*fasthttp.Server{c.http, c.local} {
+		err := s.ShutdownWithContext(ctx)
+		if !errors.Is(err, context.DeadlineExceeded) && !errors.Is(err, net.ErrClosed) {
+			errs = append(errs, err) // else what is left ends with the process
+		}
 	}
 	c.streams.Wait()
 	c.serve.Wait()
-	return err
+	return errors.Join(errs...)
 }
 
 func (c *Controller) onPanic(v any, stack []byte) {
@@ -164,7 +174,7 @@ func (c *Controller) guard(next fasthttp.RequestHandler) fasthttp.RequestHandler
 			s.preflight(ctx)
 		case !s.allows(ctx):
 			rt.Fail(ctx, fasthttp.StatusForbidden)
-		case strings.HasPrefix(string(ctx.Path()), "/debug") && string(ctx.Path()) != "/debug/gc":
+		case isDebug(ctx):
 			c.debug(ctx)
 		default:
 			next(ctx)

@@ -13,12 +13,19 @@ import (
 	"github.com/switchyard-proxy/switchyard/gen/rt"
 )
 
+// isDebug says whether a path, as it was sent, is one of the pages beside the contract: a name that
+// spells one when it is decoded is a name.
+func isDebug(ctx *fasthttp.RequestCtx) bool {
+	path := string(ctx.URI().PathOriginal())
+	return (path == "/debug" || strings.HasPrefix(path, "/debug/")) && strings.TrimSuffix(path, "/") != "/debug/gc"
+}
+
 // debug answers /debug/pprof and /debug/vars, which stand beside the contract. They are there
 // while the log level is debug, for those who know the secret, as a bearer token or as the
 // password that go tool pprof can send.
 func (c *Controller) debug(ctx *fasthttp.RequestCtx) {
 	s := c.settings.Load()
-	path := string(ctx.Path())
+	path := string(ctx.URI().PathOriginal())
 	known := path == "/debug" || path == "/debug/" || path == "/debug/vars" || strings.HasPrefix(path, "/debug/pprof")
 	switch {
 	case c.o.Hub.Level() > slog.LevelDebug || !known:

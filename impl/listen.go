@@ -260,7 +260,11 @@ func (ch *change) Commit() {
 	}
 	for _, l := range ch.fresh {
 		c.serve.Go(func() {
-			if err := c.http.Serve(l); err != nil && c.ctx.Err() == nil && !errors.Is(err, net.ErrClosed) {
+			server := c.http
+			if l.tcp == nil {
+				server = c.local
+			}
+			if err := server.Serve(l); err != nil && c.ctx.Err() == nil && !errors.Is(err, net.ErrClosed) {
 				c.log.Error("the API stopped listening", "addr", l.Addr().String(), "err", err)
 			}
 		})

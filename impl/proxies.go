@@ -1,8 +1,6 @@
 package impl
 
 import (
-	"slices"
-
 	"github.com/valyala/fasthttp"
 
 	"github.com/switchyard-proxy/switchyard/gen/api"
@@ -14,16 +12,15 @@ import (
 
 // ListProxies implements server.Handler.
 func (c *Controller) ListProxies(_ *fasthttp.RequestCtx, w server.ListProxiesW) rt.Reply {
-	names := slices.Clone(c.o.Relay.Names())
-	slices.Sort(names)
+	all := c.o.Relay.Outbounds()
 	return w.JSON200Append(func(b []byte) []byte {
 		b = append(b, `{"proxies":{`...)
-		for i, name := range names {
+		for i, o := range all {
 			if i > 0 {
 				b = append(b, ',')
 			}
-			b = append(rt.AppendString(b, name), ':')
-			p := proxyEntity(c.o.Relay.Outbound(name))
+			b = append(rt.AppendString(b, o.Info().Name), ':')
+			p := proxyEntity(o)
 			b = p.AppendJSON(b)
 		}
 		return append(b, "}}"...)
@@ -61,7 +58,7 @@ func (c *Controller) SelectProxy(_ *fasthttp.RequestCtx, name string, body *api.
 	if !ok {
 		return w.JSON400(&api.Error{Message: "Must be a Selector", Code: api.ErrorCodeNotSelectable})
 	}
-	if err := c.o.Relay.Select(g, body.Name); err != nil {
+	if err := c.o.Relay.Select(g.Info().Name, body.Name); err != nil {
 		_, e := failure(err)
 		return w.JSON400(e)
 	}

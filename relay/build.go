@@ -10,6 +10,7 @@ import (
 	"net"
 	"net/netip"
 	"reflect"
+	"slices"
 
 	"github.com/switchyard-proxy/switchyard/relay/config"
 	"github.com/switchyard-proxy/switchyard/relay/engine"
@@ -27,10 +28,9 @@ import (
 // Running is one configuration, built. It is immutable but for what its groups have chosen.
 type Running struct {
 	Config *config.Config
-	// Outbounds are all of them by name; Order is the order they are shown in: the built-in ones,
-	// the proxies and the groups, as in the file.
+	// Outbounds are all of them by name, and Sorted by it.
 	Outbounds map[string]outbound.Outbound
-	Order     []string
+	Sorted    []outbound.Outbound
 	// Groups are the groups as in the file, with GLOBAL last unless the file has it.
 	Groups  []*group.Select
 	Program *rule.Program
@@ -83,6 +83,7 @@ func (r *Relay) build(c *config.Config, prev *Running) (*Running, error) {
 		b.proxy(&c.Proxies[i])
 	}
 	b.groups(r.selections(c, prev))
+	slices.SortFunc(b.Sorted, func(x, y outbound.Outbound) int { return cmp.Compare(x.Info().Name, y.Info().Name) })
 	b.rules()
 	if err := b.problem.Err(); err != nil {
 		return nil, err
@@ -139,7 +140,7 @@ func authorities(pems []string) (*x509.CertPool, error) {
 func (b *builder) add(o outbound.Outbound) {
 	name := o.Info().Name
 	b.Outbounds[name] = o
-	b.Order = append(b.Order, name)
+	b.Sorted = append(b.Sorted, o)
 }
 
 // keep returns the outbound that ran under name, if it was made of the same, or makes it.
@@ -378,7 +379,8 @@ var typeNames = map[string]string{
 	"snell": "Snell", "socks5": "Socks5", "http": "Http", "vmess": "Vmess", "vless": "Vless",
 	"trojan": "Trojan", "hysteria": "Hysteria", "hysteria2": "Hysteria2", "wireguard": "WireGuard",
 	"tuic": "Tuic", "ssh": "Ssh", "mieru": "Mieru", "anytls": "AnyTLS", "masque": "Masque",
-	"sudoku": "Sudoku",
+	"sudoku": "Sudoku", "trusttunnel": "TrustTunnel", "tailscale": "Tailscale", "openvpn": "OpenVPN",
+	"zerotier": "ZeroTier", "shadowquic": "ShadowQUIC", "rematch": "Rematch",
 }
 
 // systemLookup asks the system's resolver.

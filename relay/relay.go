@@ -85,8 +85,8 @@ func (r *Relay) Config() *config.Config { return r.current.Load().Config }
 // Outbound finds a node or group by name; nil is none.
 func (r *Relay) Outbound(name string) outbound.Outbound { return r.current.Load().Outbounds[name] }
 
-// Names are the names of all nodes and groups: the built-in ones, then as in the file.
-func (r *Relay) Names() []string { return r.current.Load().Order }
+// Outbounds are all nodes and groups, sorted by name; it is not to be changed.
+func (r *Relay) Outbounds() []outbound.Outbound { return r.current.Load().Sorted }
 
 // Groups are the groups as in the file, with GLOBAL.
 func (r *Relay) Groups() []*group.Select { return r.current.Load().Groups }
@@ -186,17 +186,25 @@ func (r *Relay) apply(c *config.Config) (err error) {
 	return nil
 }
 
-// Select makes member the choice of group and remembers it where the configuration says so.
-func (r *Relay) Select(g *group.Select, member string) error {
+// Select makes member the choice of the group called name, and remembers it where the configuration
+// says so. A change of the configuration comes before it or after it, and keeps it.
+func (r *Relay) Select(name, member string) error {
+	r.applying.Lock()
+	defer r.applying.Unlock()
+	now := r.current.Load()
+	g, ok := now.Outbounds[name].(*group.Select)
+	if !ok {
+		return fmt.Errorf("group %q: %w", name, group.ErrNoMember)
+	}
 	if err := g.Select(member); err != nil {
 		return err
 	}
-	if !r.current.Load().Config.Profile.StoreSelected {
+	if !now.Config.Profile.StoreSelected {
 		return nil
 	}
-	if err := r.store.Select(g.Info().Name, member); err != nil {
+	if err := r.store.Select(name, member); err != nil {
 		// The choice is made; only its memory is lost, and a reload keeps it all the same.
-		r.log.Warn(fmt.Sprintf("the choice of %q will not survive a restart: %v", g.Info().Name, err))
+		r.log.Warn(fmt.Sprintf("the choice of %q will not survive a restart: %v", name, err))
 	}
 	return nil
 }

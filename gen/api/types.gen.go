@@ -20,23 +20,29 @@ const (
 	AdapterTypeLoadBalance  AdapterType = "LoadBalance"
 	AdapterTypeMasque       AdapterType = "Masque"
 	AdapterTypeMieru        AdapterType = "Mieru"
+	AdapterTypeOpenVPN      AdapterType = "OpenVPN"
 	AdapterTypePass         AdapterType = "Pass"
 	AdapterTypeReject       AdapterType = "Reject"
 	AdapterTypeRejectDrop   AdapterType = "RejectDrop"
 	AdapterTypeRelay        AdapterType = "Relay"
+	AdapterTypeRematch      AdapterType = "Rematch"
 	AdapterTypeSSH          AdapterType = "Ssh"
 	AdapterTypeSelector     AdapterType = "Selector"
+	AdapterTypeShadowQUIC   AdapterType = "ShadowQUIC"
 	AdapterTypeShadowsocks  AdapterType = "Shadowsocks"
 	AdapterTypeShadowsocksR AdapterType = "ShadowsocksR"
 	AdapterTypeSnell        AdapterType = "Snell"
 	AdapterTypeSocks5       AdapterType = "Socks5"
 	AdapterTypeSudoku       AdapterType = "Sudoku"
+	AdapterTypeTailscale    AdapterType = "Tailscale"
 	AdapterTypeTrojan       AdapterType = "Trojan"
+	AdapterTypeTrustTunnel  AdapterType = "TrustTunnel"
 	AdapterTypeTuic         AdapterType = "Tuic"
 	AdapterTypeURLTest      AdapterType = "URLTest"
 	AdapterTypeVless        AdapterType = "Vless"
 	AdapterTypeVmess        AdapterType = "Vmess"
 	AdapterTypeWireGuard    AdapterType = "WireGuard"
+	AdapterTypeZeroTier     AdapterType = "ZeroTier"
 )
 
 // Valid indicates whether the value is a known member of the AdapterType enum.
@@ -64,6 +70,8 @@ func (e AdapterType) Valid() bool {
 		return true
 	case AdapterTypeMieru:
 		return true
+	case AdapterTypeOpenVPN:
+		return true
 	case AdapterTypePass:
 		return true
 	case AdapterTypeReject:
@@ -72,9 +80,13 @@ func (e AdapterType) Valid() bool {
 		return true
 	case AdapterTypeRelay:
 		return true
+	case AdapterTypeRematch:
+		return true
 	case AdapterTypeSSH:
 		return true
 	case AdapterTypeSelector:
+		return true
+	case AdapterTypeShadowQUIC:
 		return true
 	case AdapterTypeShadowsocks:
 		return true
@@ -86,7 +98,11 @@ func (e AdapterType) Valid() bool {
 		return true
 	case AdapterTypeSudoku:
 		return true
+	case AdapterTypeTailscale:
+		return true
 	case AdapterTypeTrojan:
+		return true
+	case AdapterTypeTrustTunnel:
 		return true
 	case AdapterTypeTuic:
 		return true
@@ -97,6 +113,8 @@ func (e AdapterType) Valid() bool {
 	case AdapterTypeVmess:
 		return true
 	case AdapterTypeWireGuard:
+		return true
+	case AdapterTypeZeroTier:
 		return true
 	default:
 		return false

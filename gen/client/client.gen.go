@@ -206,7 +206,7 @@ type ClientInterface interface {
 
 	// UnfixProxy Unpin a group
 	//
-	// Lets a pinned url-test or fallback group choose by itself again.
+	// Lets a pinned group choose by itself again. Groups that choose by themselves come later; those there are so far are picked by hand, and every one of them is answered 400.
 	//
 	// Corresponds with DELETE /proxies/{name} (the `UnfixProxy` operationId).
 	UnfixProxy(ctx context.Context, name ProxyName, reqEditors ...RequestEditorFn) (*http.Response, error)
@@ -220,7 +220,7 @@ type ClientInterface interface {
 
 	// SelectProxyWithBody Select a member of a group
 	//
-	// Makes a select group use the member, and pins a url-test or fallback group to it. Connections that exist are left alone.
+	// Makes a select group use the member. Connections that exist are left alone.
 	//
 	// Takes any type of body and a specified content type.
 	//
@@ -229,7 +229,7 @@ type ClientInterface interface {
 
 	// SelectProxy Select a member of a group
 	//
-	// Makes a select group use the member, and pins a url-test or fallback group to it. Connections that exist are left alone.
+	// Makes a select group use the member. Connections that exist are left alone.
 	//
 	// Takes a body of the `application/json` content type.
 	//
@@ -523,7 +523,7 @@ func (c *Client) ListProxies(ctx context.Context, reqEditors ...RequestEditorFn)
 
 // UnfixProxy Unpin a group
 //
-// Lets a pinned url-test or fallback group choose by itself again.
+// Lets a pinned group choose by itself again. Groups that choose by themselves come later; those there are so far are picked by hand, and every one of them is answered 400.
 //
 // Corresponds with DELETE /proxies/{name} (the `UnfixProxy` operationId).
 func (c *Client) UnfixProxy(ctx context.Context, name ProxyName, reqEditors ...RequestEditorFn) (*http.Response, error) {
@@ -557,7 +557,7 @@ func (c *Client) GetProxy(ctx context.Context, name ProxyName, reqEditors ...Req
 
 // SelectProxyWithBody Select a member of a group
 //
-// Makes a select group use the member, and pins a url-test or fallback group to it. Connections that exist are left alone.
+// Makes a select group use the member. Connections that exist are left alone.
 //
 // Takes any type of body and a specified content type.
 //
@@ -576,7 +576,7 @@ func (c *Client) SelectProxyWithBody(ctx context.Context, name ProxyName, conten
 
 // SelectProxy Select a member of a group
 //
-// Makes a select group use the member, and pins a url-test or fallback group to it. Connections that exist are left alone.
+// Makes a select group use the member. Connections that exist are left alone.
 //
 // Takes a body of the `application/json` content type.
 //
@@ -1507,7 +1507,7 @@ type ClientWithResponsesInterface interface {
 
 	// UnfixProxyWithResponse Unpin a group
 	//
-	// Lets a pinned url-test or fallback group choose by itself again.
+	// Lets a pinned group choose by itself again. Groups that choose by themselves come later; those there are so far are picked by hand, and every one of them is answered 400.
 	//
 	// Returns a wrapper object for the known response body format(s).
 	//
@@ -1525,7 +1525,7 @@ type ClientWithResponsesInterface interface {
 
 	// SelectProxyWithBodyWithResponse Select a member of a group
 	//
-	// Makes a select group use the member, and pins a url-test or fallback group to it. Connections that exist are left alone.
+	// Makes a select group use the member. Connections that exist are left alone.
 	//
 	// Takes any type of body and a specified content type, and returns a wrapper object for the known response body format(s).
 	//
@@ -1534,7 +1534,7 @@ type ClientWithResponsesInterface interface {
 
 	// SelectProxyWithResponse Select a member of a group
 	//
-	// Makes a select group use the member, and pins a url-test or fallback group to it. Connections that exist are left alone.
+	// Makes a select group use the member. Connections that exist are left alone.
 	//
 	// Takes a body of the `application/json` content type, and returns a wrapper object for the known response body format(s).
 	//
@@ -2791,7 +2791,7 @@ func (c *ClientWithResponses) ListProxiesWithResponse(ctx context.Context, reqEd
 
 // UnfixProxyWithResponse Unpin a group
 //
-// Lets a pinned url-test or fallback group choose by itself again.
+// Lets a pinned group choose by itself again. Groups that choose by themselves come later; those there are so far are picked by hand, and every one of them is answered 400.
 //
 // Returns a wrapper object for the known response body format(s).
 //
@@ -2821,7 +2821,7 @@ func (c *ClientWithResponses) GetProxyWithResponse(ctx context.Context, name Pro
 
 // SelectProxyWithBodyWithResponse Select a member of a group
 //
-// Makes a select group use the member, and pins a url-test or fallback group to it. Connections that exist are left alone.
+// Makes a select group use the member. Connections that exist are left alone.
 //
 // Takes any type of body and a specified content type, and returns a wrapper object for the known response body format(s).
 //
@@ -2836,7 +2836,7 @@ func (c *ClientWithResponses) SelectProxyWithBodyWithResponse(ctx context.Contex
 
 // SelectProxyWithResponse Select a member of a group
 //
-// Makes a select group use the member, and pins a url-test or fallback group to it. Connections that exist are left alone.
+// Makes a select group use the member. Connections that exist are left alone.
 //
 // Takes a body of the `application/json` content type, and returns a wrapper object for the known response body format(s).
 //

@@ -79,6 +79,9 @@ var nodeTypes = map[string]struct {
 	"shadowquic": {}, "rematch": {},
 }
 
+// NodeTypes are the types a node may have, sorted.
+func NodeTypes() []string { return slices.Clone(nodeTypeNames) }
+
 var nodeTypeNames = slices.Sorted(maps.Keys(nodeTypes))
 
 // decode reads one node. What is known of a type that is not built yet is only what it must have.
