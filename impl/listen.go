@@ -47,6 +47,8 @@ type change struct {
 	live     map[endpoint]*listener
 	fresh    []*listener
 	certs    []func()
+	undo     []func() // what Abort takes back beside closing fresh
+	settle   []func() // what Commit does when the old listeners are closed
 	notice   string
 }
 
@@ -108,7 +110,9 @@ func (ch *change) tcp(kind, addr string) (*listener, error) {
 	}
 	ln, err := sysnet.ListenTCP(addr, sysnet.Options{})
 	if errors.Is(err, syscall.EADDRINUSE) && ch.share(addr) {
-		ln, err = sysnet.ListenTCP(addr, sysnet.Options{ReusePort: true})
+		if ln, err = sysnet.ListenTCP(addr, sysnet.Options{ReusePort: true}); err == nil {
+			ch.settle = append(ch.settle, func() { _ = ln.Share(false) })
+		}
 	}
 	if err != nil {
 		return nil, err
@@ -130,7 +134,10 @@ func (ch *change) share(addr string) (shared bool) {
 	_, port, _ := net.SplitHostPort(addr)
 	for e, l := range ch.c.live {
 		if _, old, _ := net.SplitHostPort(e.addr); l.tcp != nil && old == port {
-			shared = l.tcp.Share() == nil || shared
+			if l.tcp.Share(true) == nil {
+				shared = true
+				ch.undo = append(ch.undo, func() { _ = l.tcp.Share(false) })
+			}
 		}
 	}
 	return shared
@@ -139,6 +146,16 @@ func (ch *change) share(addr string) (shared bool) {
 func (ch *change) add(e endpoint, l *listener) {
 	ch.live[e] = l
 	ch.fresh = append(ch.fresh, l)
+}
+
+// Check says what of c would keep the controller from starting, but for ports in use. It changes
+// nothing.
+func Check(c *config.Config) error {
+	if c.Controller.TLSAddr == "" {
+		return nil
+	}
+	_, err := certificate(c)
+	return err
 }
 
 // certificate reads what tls.certificate and tls.private-key hold: PEM, or the path of a file.
@@ -167,6 +184,9 @@ func pem(c *config.Config, name, text string) ([]byte, error) {
 	}
 	path, err := c.Paths.Resolve(text)
 	if err != nil {
+		return nil, fmt.Errorf("%s: %w", name, err)
+	}
+	if err := config.Regular(path); err != nil {
 		return nil, fmt.Errorf("%s: %w", name, err)
 	}
 	b, err := os.ReadFile(path)
@@ -280,6 +300,9 @@ func (ch *change) Commit() {
 		}
 	}
 	c.live = ch.live
+	for _, settle := range ch.settle {
+		settle()
+	}
 	if ch.notice != "" {
 		c.log.Warn(ch.notice)
 	}
@@ -289,6 +312,9 @@ func (ch *change) Commit() {
 func (ch *change) Abort() {
 	for _, l := range ch.fresh {
 		l.close()
+	}
+	for _, undo := range ch.undo {
+		undo()
 	}
 }
 
@@ -317,6 +343,7 @@ func (ch *change) secret(c *config.Config) (string, error) {
 	if err := os.WriteFile(path, []byte(word+"\n"), 0o600); err != nil {
 		return "", fmt.Errorf("secret: %w", err)
 	}
+	ch.undo = append(ch.undo, func() { _ = os.Remove(path) })
 	return word, nil
 }
 

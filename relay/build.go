@@ -73,14 +73,10 @@ func (r *Relay) build(c *config.Config, prev *Running) (*Running, error) {
 	if r.engine != nil {
 		b.selves = r.engine.Selves()
 	}
-	roots, err := authorities(c.TLS.CustomCertificates)
-	if err != nil {
-		return nil, &StepError{Step: "build", Err: err}
-	}
-	b.roots = roots
+	b.roots = authorities(c.TLS.CustomCertificates)
 	b.builtIn()
 	for i := range c.Proxies {
-		b.proxy(&c.Proxies[i])
+		b.proxy(i)
 	}
 	b.groups(r.selections(c, prev))
 	slices.SortFunc(b.Sorted, func(x, y outbound.Outbound) int { return cmp.Compare(x.Info().Name, y.Info().Name) })
@@ -121,20 +117,18 @@ func dialingOf(c *config.Config) dialing {
 }
 
 // authorities are the system's and the file's; nil is the system's alone.
-func authorities(pems []string) (*x509.CertPool, error) {
+func authorities(pems []string) *x509.CertPool {
 	if len(pems) == 0 {
-		return nil, nil
+		return nil
 	}
 	pool, err := x509.SystemCertPool()
 	if err != nil {
 		pool = x509.NewCertPool()
 	}
-	for i, pem := range pems {
-		if !pool.AppendCertsFromPEM([]byte(pem)) {
-			return nil, fmt.Errorf("tls.custom-certifactes[%d]: want a certificate in PEM", i)
-		}
+	for _, pem := range pems {
+		pool.AppendCertsFromPEM([]byte(pem)) // config knows that it is one
 	}
-	return pool, nil
+	return pool
 }
 
 func (b *builder) add(o outbound.Outbound) {
@@ -218,8 +212,9 @@ var families = map[string]outbound.Family{
 	"ipv4-prefer": outbound.IPv4First, "ipv6-prefer": outbound.IPv6First,
 }
 
-// proxy builds one node of the file.
-func (b *builder) proxy(p *config.Proxy) {
+// proxy builds node i of the file.
+func (b *builder) proxy(i int) {
+	p := &b.Config.Proxies[i]
 	b.add(b.keep(*p, func() outbound.Outbound {
 		info := outbound.Info{
 			Name: p.Name, Type: typeNames[p.Type], ID: outbound.NewID(), UDP: p.UDP, UOT: p.UoT, XUDP: p.XUDP,
@@ -236,12 +231,12 @@ func (b *builder) proxy(p *config.Proxy) {
 		case "http":
 			info.UDP = false
 			return httpproxy.New(httpproxy.Config{
-				Info: info, Server: b.server(p), Headers: p.Login.Headers,
+				Info: info, Server: b.server(i), Headers: p.Login.Headers,
 				Username: p.Login.Username, Password: p.Login.Password,
 			})
 		case "socks5":
 			return socksproxy.New(socksproxy.Config{
-				Info: info, Server: b.server(p),
+				Info: info, Server: b.server(i),
 				Username: p.Login.Username, Password: p.Login.Password,
 			})
 		}
@@ -249,29 +244,28 @@ func (b *builder) proxy(p *config.Proxy) {
 	}))
 }
 
-// server is where a node is, and how to get there; a host that is no host is a problem of the file.
-func (b *builder) server(p *config.Proxy) outbound.Server {
+// server is where node i is, and how to get there; a host that is no host is a problem of the file.
+func (b *builder) server(i int) outbound.Server {
+	p := &b.Config.Proxies[i]
 	s := outbound.Server{Addr: flow.Addr{Port: p.Port}, Dialer: b.dialer(p)}
 	var err error
 	if s.Addr.Host, s.Addr.IP, err = flow.ParseHost(p.Server); err != nil {
-		b.report(p.Pos, fmt.Sprintf("proxies: %q: server", p.Name), "want a host name or an address")
+		b.report(p.Pos, fmt.Sprintf("proxies[%d].server", i), "want a host name or an address")
 	}
-	if p.Login.TLS {
-		s.Layer = b.tls(p).Client
+	if !p.Login.TLS {
+		return s
 	}
-	return s
-}
-
-func (b *builder) tls(p *config.Proxy) *transport.TLS {
 	if fingerprint := p.Login.Fingerprint; fingerprint != "" {
 		if _, err := transport.ParseFingerprint(fingerprint); err != nil {
-			b.report(p.Pos, fmt.Sprintf("proxies: %q", p.Name), err.Error())
+			b.report(p.Pos, fmt.Sprintf("proxies[%d].fingerprint", i), err.Error())
 		}
 	}
-	return &transport.TLS{
+	t := &transport.TLS{
 		ServerName: cmp.Or(p.Login.SNI, p.Server), SkipVerify: p.Login.SkipCertVerify,
 		Fingerprint: p.Login.Fingerprint, Roots: b.roots,
 	}
+	s.Layer = t.Client
+	return s
 }
 
 func (b *builder) report(at config.Pos, path, message string) {
@@ -345,8 +339,8 @@ func (b *builder) global(chosen map[string]string) *group.Select {
 	return b.selectGroup(&config.Group{Name: "GLOBAL"}, members, chosen)
 }
 
-// rules compiles the rules and finds their targets.
-func (b *builder) rules() {
+// compile compiles the rules, or reports what is wrong with them.
+func (b *builder) compile() *rule.Program {
 	rules := make([]rule.Rule, len(b.Config.Rules))
 	for i, r := range b.Config.Rules {
 		rules[i] = rule.Rule{Type: r.Type, Payload: r.Payload, Target: r.Target, Params: r.Params}
@@ -355,15 +349,33 @@ func (b *builder) rules() {
 	for _, e := range errs {
 		b.report(b.Config.Rules[e.Index].Pos, fmt.Sprintf("rules[%d]", e.Index), e.Err.Error())
 	}
-	if len(errs) > 0 {
+	return program
+}
+
+// judge says what building c would find wrong, of a configuration that is wrong already.
+func judge(c *config.Config) config.Diagnostics {
+	b := &builder{Running: &Running{Config: c}, relay: &Relay{}, base: dialingOf(c)}
+	for i := range c.Proxies {
+		if t := c.Proxies[i].Type; (t == "http" || t == "socks5") && c.Proxies[i].Server != "" {
+			b.server(i)
+		}
+	}
+	b.compile()
+	return b.problem
+}
+
+// rules compiles the rules and finds their targets.
+func (b *builder) rules() {
+	program := b.compile()
+	if program == nil {
 		return
 	}
 	s := &engine.Snapshot{
 		Rules: program, Direct: b.Outbounds["DIRECT"], Global: b.Outbounds["GLOBAL"],
 		Mode: modes[b.Config.Mode], Lookup: systemLookup(b.base.ipv6),
-		Targets: make([]outbound.Outbound, len(rules)),
+		Targets: make([]outbound.Outbound, program.Len()),
 	}
-	for i, r := range rules {
+	for i, r := range b.Config.Rules {
 		s.Targets[i] = b.Outbounds[r.Target] // config knows that it is there
 	}
 	b.Program, b.snapshot = program, s

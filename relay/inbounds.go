@@ -18,7 +18,7 @@ import (
 // socket is what the two kinds of listening socket have in common.
 type socket interface {
 	Use(*inbound.Service)
-	Share() error
+	Share(on bool) error
 	Close() error
 }
 
@@ -97,6 +97,7 @@ type binding struct {
 	fresh   []*listening
 	uses    []func()
 	dropped []*listening
+	shared  []*listening // those of ours that let another bind beside them
 }
 
 // prepare binds what c needs and is not bound yet. A failure closes what it has bound.
@@ -160,6 +161,9 @@ func (b *binding) socket(k key, port int, o sysnet.Options) (*listening, error) 
 		return nil, err
 	}
 	l := &listening{socket: s, port: uint16(port)}
+	if o.ReusePort {
+		b.shared = append(b.shared, l)
+	}
 	b.live[k] = l
 	b.fresh = append(b.fresh, l)
 	return l, nil
@@ -169,7 +173,10 @@ func (b *binding) socket(k key, port int, o sysnet.Options) (*listening, error) 
 func (b *binding) share(k key, port int) (shared bool) {
 	for old, l := range b.in.live {
 		if old.network == k.network && l.port == uint16(port) {
-			shared = l.Share() == nil || shared
+			if l.Share(true) == nil {
+				shared = true
+				b.shared = append(b.shared, l)
+			}
 		}
 	}
 	return shared
@@ -187,6 +194,14 @@ func (b *binding) Abort() {
 	for _, l := range b.fresh {
 		_ = l.Close()
 	}
+	b.unshare()
+}
+
+// unshare keeps other processes of this user off the ports again.
+func (b *binding) unshare() {
+	for _, l := range b.shared {
+		_ = l.Share(false) // one that is closed by now shares nothing
+	}
 }
 
 // Commit serves with the new sockets and ends the old ones.
@@ -203,6 +218,7 @@ func (b *binding) Commit() {
 	for _, l := range b.dropped {
 		<-l.ended // a port that is gone is gone when the change is answered
 	}
+	b.unshare()
 	b.in.live = b.live
 }
 

@@ -138,6 +138,7 @@ func (r *Relay) Patch(change func(c *config.Config) error) error {
 	r.applying.Lock()
 	defer r.applying.Unlock()
 	c := r.current.Load().Config.Clone()
+	c.Changed()
 	if err := change(c); err != nil {
 		return err
 	}

@@ -32,14 +32,26 @@ func (s *Source) Read() (*config.Config, config.Diagnostics, error) {
 			return nil, nil, err
 		}
 	}
+	return s.parse(name, text)
+}
+
+// parse reads a configuration, and says all that is wrong with it: what the engines that carry it
+// out would find comes last in the making, and first for whoever has to mend the file.
+func (s *Source) parse(name string, text []byte) (*config.Config, config.Diagnostics, error) {
 	c, diags := config.Parse(name, text)
 	if c != nil {
 		c.Paths = s.Paths
 		if s.Override != nil {
 			s.Override(c)
+			diags = diags.Merge(c.Validate())
 		}
 	}
-	return c, diags, diags.Err()
+	err := diags.Err()
+	if err != nil && c != nil {
+		diags = diags.Merge(judge(c))
+		err = diags.Err()
+	}
+	return c, diags, err
 }
 
 // readFile reads a configuration file. Errors name the file and quote nothing of it.
@@ -105,11 +117,8 @@ func (r *Relay) Load(path, payload string, force bool) error {
 func (r *Relay) parse(path, payload string) (*config.Config, config.Diagnostics, error) {
 	switch {
 	case payload != "":
-		c, diags := config.Parse("payload", []byte(payload))
-		if c != nil {
-			c.Paths = r.source.Paths
-		}
-		return c, diags, diags.Err()
+		s := Source{Paths: r.source.Paths}
+		return s.parse("payload", []byte(payload))
 	case path == "":
 		return r.source.Read()
 	case !filepath.IsAbs(path):
@@ -122,6 +131,9 @@ func (r *Relay) parse(path, payload string) (*config.Config, config.Diagnostics,
 			return nil, nil, err
 		}
 		return nil, nil, &config.PathError{Text: err.Error()}
+	}
+	if err := config.Regular(resolved); err != nil {
+		return nil, nil, err
 	}
 	s := Source{Paths: r.source.Paths, File: resolved}
 	return s.Read()

@@ -10,6 +10,7 @@ import (
 	"runtime"
 	"runtime/debug"
 
+	"github.com/switchyard-proxy/switchyard/impl"
 	"github.com/switchyard-proxy/switchyard/relay"
 	"github.com/switchyard-proxy/switchyard/relay/config"
 )
@@ -59,7 +60,7 @@ func test(s *source, out io.Writer) int {
 		fmt.Fprintln(out, d)
 	}
 	if err == nil {
-		if err = relay.Check(c); err != nil {
+		if err = errors.Join(relay.Check(c), impl.Check(c)); err != nil {
 			fmt.Fprintln(out, err)
 		}
 	} else if len(diags) == 0 {

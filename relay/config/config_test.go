@@ -46,7 +46,13 @@ func TestDiagnostics(t *testing.T) {
 	// Two ports cannot be one.
 	f("port: 80\nsocks-port: 80", "f:2:1: error: socks-port: port 80 is that of port already")
 	// What later versions build is refused by name when it is on.
-	f("dns: {enable: true}\ntun: {enable: false}", "f:1:1: error: dns: not supported yet")
+	f("dns: {enable: true}\ntun: {enable: false}",
+		"f:1:1: error: dns: not supported yet\nf:2:1: note: tun: is switched off, and changes nothing")
+	f("tls: {client-auth-type: require-and-verify}", "f:1:1: error: tls.client-auth-type: not supported yet")
+	f("proxies: [1]\ntls: {custom-certifactes: [x]}\nbind-address: zz",
+		"f:1:11: error: proxies[0]: want a map, got \"1\"\nf:2:1: error: tls.custom-certifactes[0]: want a certificate in PEM\nf:3:1: error: bind-address: want * or an address, got \"zz\"")
+	// What may hold a password is never quoted.
+	f(`proxies: ["ss://cGFzcw@192.0.2.1:8388#x"]`, "f:1:11: error: proxies[0]: want a map, got a URL")
 	f("redir-port: 1", "f:1:1: error: redir-port: not supported yet")
 	f("geodata-loader: standard", "f:1:1: note: geodata-loader: changes nothing here")
 	// Nodes.
@@ -226,10 +232,10 @@ func FuzzParse(f *testing.F) {
 	f.Add("tunnels: ['tcp,127.0.0.1:1,a:2']\nlisteners: [{type: http}]\ndns: {nameserver-policy: {a: b}}")
 	f.Fuzz(func(t *testing.T, text string) {
 		c, diags := Parse("f", []byte(text))
-		if (c == nil) != (diags.Err() != nil) {
+		if c == nil && diags.Err() == nil {
 			t.Fatalf("%v", diags)
 		}
-		if c != nil {
+		if diags.Err() == nil {
 			if err := c.Validate().Err(); err != nil {
 				t.Fatalf("valid once, then %v", err)
 			}

@@ -108,6 +108,8 @@ func (v value) got() string {
 		return "something else"
 	case len(v.n.Value) > 80:
 		return "a long text"
+	case strings.Contains(v.n.Value, "://"), strings.Contains(v.n.Value, "@"):
+		return "a URL" // which may hold a password
 	}
 	return strconv.Quote(v.n.Value)
 }

@@ -83,6 +83,24 @@ func (d Diagnostics) Err() error {
 	return nil
 }
 
+// Merge appends what is in more and not yet said of the same place.
+func (d Diagnostics) Merge(more Diagnostics) Diagnostics {
+	said := make(map[Pos]bool, len(d))
+	for i := range d {
+		if d[i].Severity == Error {
+			said[Pos{d[i].Line, d[i].Column}] = true
+		}
+	}
+	for _, m := range more {
+		if m.Line == 0 && slices.Contains(d, m) || said[Pos{m.Line, m.Column}] && m.Line > 0 {
+			continue
+		}
+		d = append(d, m)
+	}
+	d.sort()
+	return d
+}
+
 func (d Diagnostics) sort() {
 	slices.SortStableFunc(d, func(a, b Diagnostic) int {
 		return cmp.Or(cmp.Compare(a.Line, b.Line), cmp.Compare(a.Column, b.Column))

@@ -1,6 +1,7 @@
 package config
 
 import (
+	"crypto/x509"
 	"errors"
 	"fmt"
 	"net"
@@ -16,23 +17,23 @@ import (
 // MaxSize is the largest configuration that is read, in bytes.
 const MaxSize = 64 << 20
 
-// Parse reads a configuration called name. The Config is nil when there is an error among the
-// diagnostics. Parse opens no file and no connection.
+// Parse reads a configuration called name. With an error among the diagnostics the Config is only
+// good for finding more of them; it is nil when the text is no map of settings at all. Parse opens no
+// file and no connection.
 func Parse(name string, data []byte) (*Config, Diagnostics) {
 	d := &decoder{file: name, places: make(map[string]Pos)}
+	root := d.document(data)
+	if root == nil {
+		return nil, d.diags
+	}
 	c := Default()
 	c.File = name
-	if root := d.document(data); root != nil {
-		c.read(d, value{d: d, n: root, safe: true})
-		c.check(d)
-	}
+	c.read(d, value{d: d, n: root, safe: true})
+	c.check(d)
 	if d.dropped > 0 {
 		d.diags = append(d.diags, Diagnostic{Severity: Note, File: name, Message: fmt.Sprintf("and %d more", d.dropped)})
 	}
 	d.diags.sort()
-	if d.diags.Err() != nil {
-		return nil, d.diags
-	}
 	return c, d.diags
 }
 
@@ -104,10 +105,21 @@ func (c *Config) check(d *decoder) {
 	c.checkSupport(d)
 }
 
+// Changed notes that c is no longer what its file says: what is said of it then has no place.
+func (c *Config) Changed() { c.File, c.places = "", nil }
+
 // Validate judges c again after it was changed. Places are known for what came from the file.
 func (c *Config) Validate() Diagnostics {
 	d := &decoder{file: c.File, places: c.places}
 	c.check(d)
+	for _, l := range []struct{ key, addr string }{
+		{"external-controller", c.Controller.Addr},
+		{"external-controller-tls", c.Controller.TLSAddr},
+	} {
+		if l.addr != "" && listenAddr(l.addr) != nil {
+			d.report(Error, d.places[l.key], l.key, fmt.Sprintf("want an address such as 127.0.0.1:9090, got %q", l.addr), "")
+		}
+	}
 	d.diags.sort()
 	return d.diags
 }
@@ -134,11 +146,20 @@ func (c *Config) checkGeneral(d *decoder) {
 			used[p.port] = p.key
 		}
 	}
-	if c.AllowLAN && c.BindAddress != "*" && c.BindAddress != "" && net.ParseIP(c.BindAddress) == nil {
+	if c.BindAddress != "*" && c.BindAddress != "" && net.ParseIP(c.BindAddress) == nil {
 		d.report(Error, d.places["bind-address"], "bind-address", fmt.Sprintf("want * or an address, got %q", c.BindAddress), "")
 	}
 	if c.Controller.TLSAddr != "" && (c.TLS.Certificate == "" || c.TLS.PrivateKey == "") {
 		d.report(Error, d.places["external-controller-tls"], "external-controller-tls", "needs tls.certificate and tls.private-key", "")
+	}
+	if c.TLS.ClientAuthType != "" || c.TLS.ClientAuthCert != "" {
+		// Left out it would let in whom the file keeps out.
+		d.report(Error, d.places["tls"], "tls.client-auth-type", "not supported yet", "")
+	}
+	for i, text := range c.TLS.CustomCertificates {
+		if !x509.NewCertPool().AppendCertsFromPEM([]byte(text)) {
+			d.report(Error, d.places["tls"], fmt.Sprintf("tls.custom-certifactes[%d]", i), "want a certificate in PEM", "")
+		}
 	}
 }
 

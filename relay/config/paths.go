@@ -91,3 +91,17 @@ func evaluate(path string) (string, error) {
 type PathError struct{ Text string }
 
 func (e *PathError) Error() string { return e.Text }
+
+// Regular says what keeps path from being read as a file: reading a pipe may never end.
+func Regular(path string) error {
+	st, err := os.Stat(path)
+	switch {
+	case err != nil:
+		return &PathError{Text: err.Error()}
+	case st.IsDir():
+		return &PathError{Text: path + " is a directory"}
+	case !st.Mode().IsRegular():
+		return &PathError{Text: path + " is no regular file"}
+	}
+	return nil
+}

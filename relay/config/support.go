@@ -1,6 +1,9 @@
 package config
 
-import "runtime"
+import (
+	"runtime"
+	"strings"
+)
 
 // checkSupport says which features of the family this version has not got. One that is switched on
 // is an error: traffic would go another way than the file says. One that changes nothing here is a
@@ -36,21 +39,49 @@ func (c *Config) checkSupport(d *decoder) {
 		key string
 	}{
 		{c.Controller.UI != "", "external-ui"},
+		{c.Controller.UIURL != "", "external-ui-url"},
+		{c.TLS.ECHKey != "", "tls.ech-key"},
 		{c.Controller.DoHPath != "", "external-doh-server"},
 		{c.Controller.Pipe != "" && runtime.GOOS == "windows", "external-controller-pipe"},
 		{c.Geo.AutoUpdate, "geo-auto-update"},
 		{c.Controller.RoutingMark != 0, "external-controller-routing-mark"},
 	} {
 		if f.on {
-			d.report(Warning, d.places[f.key], f.key, "not supported yet, and left out", "")
+			section, _, _ := strings.Cut(f.key, ".")
+			d.report(Warning, d.places[section], f.key, "not supported yet, and left out", "")
 		}
 	}
 	if c.Profile.StoreFakeIP {
 		d.report(Note, d.places["profile"], "profile.store-fake-ip", "there are no fake addresses yet", "")
 	}
 	for _, key := range []string{"geodata-loader", "geosite-matcher", "clash-for-android", "experimental", "global-client-fingerprint"} {
-		if at, there := d.places[key]; there {
-			d.report(Note, at, key, "changes nothing here", "")
+		c.note(d, key, "changes nothing here")
+	}
+	for _, key := range []string{
+		"find-process-mode", "unified-delay", "etag-support", "geodata-mode", "geox-url", "geo-update-interval",
+		"external-ui-name", "global-ua",
+	} {
+		c.note(d, key, "changes nothing yet")
+	}
+	if runtime.GOOS != "windows" {
+		c.note(d, "external-controller-pipe", "changes nothing on this system")
+	}
+	for _, f := range []struct {
+		on  bool
+		key string
+	}{
+		{c.DNS.Enable, "dns"}, {c.TUN.Enable, "tun"}, {c.Sniffer.Enable, "sniffer"},
+		{c.TUIC.Enable, "tuic-server"}, {c.NTP.Enable, "ntp"}, {c.IPTables.Enable, "iptables"},
+	} {
+		if !f.on {
+			c.note(d, f.key, "is switched off, and changes nothing")
 		}
+	}
+}
+
+// note says something of a key of the top level, where the file has it.
+func (c *Config) note(d *decoder, key, text string) {
+	if at, there := d.places[key]; there {
+		d.report(Note, at, key, text, "")
 	}
 }

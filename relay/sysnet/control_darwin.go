@@ -31,7 +31,7 @@ func (o Options) listenControl() control {
 	return func(network, _ string, c syscall.RawConn) error {
 		return onFD(c, func(fd int) error {
 			if o.ReusePort {
-				if err := reusePort(fd); err != nil {
+				if err := reusePort(fd, 1); err != nil {
 					return err
 				}
 			}
@@ -54,11 +54,17 @@ func (o Options) route(fd int, network string) error {
 	return unix.SetsockoptInt(fd, unix.IPPROTO_IPV6, unix.IPV6_BOUND_IF, ifc.Index)
 }
 
-func reusePort(fd int) error {
-	return unix.SetsockoptInt(fd, unix.SOL_SOCKET, unix.SO_REUSEPORT, 1)
+func reusePort(fd, on int) error {
+	return unix.SetsockoptInt(fd, unix.SOL_SOCKET, unix.SO_REUSEPORT, on)
 }
 
-func shareSocket(raw syscall.RawConn) error { return onFD(raw, reusePort) }
+func shareSocket(raw syscall.RawConn, on bool) error {
+	value := 0
+	if on {
+		value = 1
+	}
+	return onFD(raw, func(fd int) error { return reusePort(fd, value) })
+}
 
 func onFD(c syscall.RawConn, f func(fd int) error) error {
 	var ferr error

@@ -33,7 +33,7 @@ func (o Options) packetControl() control {
 	return func(_, _ string, c syscall.RawConn) error {
 		return onFD(c, func(fd int) error {
 			if o.ReusePort {
-				if err := reusePort(fd); err != nil {
+				if err := reusePort(fd, 1); err != nil {
 					return err
 				}
 			}
@@ -50,7 +50,7 @@ func (o Options) listenControl() control {
 			}
 			o.KeepAlive.set(fd)
 			if o.ReusePort {
-				if err := reusePort(fd); err != nil {
+				if err := reusePort(fd, 1); err != nil {
 					return err
 				}
 			}
@@ -91,11 +91,17 @@ func (o Options) route(fd int) error {
 	return nil
 }
 
-func reusePort(fd int) error {
-	return unix.SetsockoptInt(fd, unix.SOL_SOCKET, unix.SO_REUSEPORT, 1)
+func reusePort(fd, on int) error {
+	return unix.SetsockoptInt(fd, unix.SOL_SOCKET, unix.SO_REUSEPORT, on)
 }
 
-func shareSocket(raw syscall.RawConn) error { return onFD(raw, reusePort) }
+func shareSocket(raw syscall.RawConn, on bool) error {
+	value := 0
+	if on {
+		value = 1
+	}
+	return onFD(raw, func(fd int) error { return reusePort(fd, value) })
+}
 
 // onFD runs f on the descriptor and reports whichever error there is.
 func onFD(c syscall.RawConn, f func(fd int) error) error {

@@ -144,13 +144,13 @@ func (l *TCPListener) Accept() (*TCPConn, error) {
 	return NewTCPConn(c)
 }
 
-// Share lets another socket of this user bind the same port while l still listens on it.
-func (l *TCPListener) Share() error {
+// Share lets other sockets of this user bind the same port while this one has it, or no longer.
+func (l *TCPListener) Share(on bool) error {
 	raw, err := l.SyscallConn()
 	if err != nil {
 		return err
 	}
-	return shareSocket(raw)
+	return shareSocket(raw, on)
 }
 
 // AddrPort is the address l is bound to.

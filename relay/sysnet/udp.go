@@ -44,12 +44,12 @@ func listenUDP(network, addr string, o Options) (*UDPConn, error) {
 }
 
 // Share is TCPListener.Share for UDP.
-func (c *UDPConn) Share() error {
+func (c *UDPConn) Share(on bool) error {
 	raw, err := c.SyscallConn()
 	if err != nil {
 		return err
 	}
-	return shareSocket(raw)
+	return shareSocket(raw, on)
 }
 
 // Receive reads one datagram into p. local is the address of ours it was sent to, where c is bound

@@ -8,6 +8,7 @@ import (
 	"net/http"
 	"net/url"
 	"os"
+	"os/exec"
 	"path/filepath"
 	"runtime"
 	"strings"
@@ -192,5 +193,17 @@ func TestLargeBodyOverTheUnixSocket(t *testing.T) {
 		if res.StatusCode != http.StatusRequestEntityTooLarge {
 			t.Errorf("a stranger: %d", res.StatusCode)
 		}
+	}
+}
+
+// TestPipesAreNoFiles names a pipe where a configuration should be: the answer does not wait for it.
+func TestPipesAreNoFiles(t *testing.T) {
+	d := testkit.Start(t, plain)
+	path := filepath.Join(d.Home, "pipe")
+	if out, err := exec.Command("mkfifo", path).CombinedOutput(); err != nil {
+		t.Skipf("mkfifo: %v %s", err, out)
+	}
+	if status, body := d.Do(t, "PUT", "/configs", fmt.Sprintf(`{"path":%q}`, path)); status != 400 || !strings.Contains(body, "is no regular file") {
+		t.Errorf("%d %s", status, body)
 	}
 }

@@ -73,6 +73,23 @@ func TestCommandLine(t *testing.T) {
 	f(0, "-config test is successful", "-t", "-config", base64.StdEncoding.EncodeToString([]byte("mode: direct")))
 	f(1, "want the configuration in base64", "-t", "-config", "%")
 
+	// Everything that is wrong is said at once, whoever finds it: the parser, the rules, the nodes.
+	all := file("all.yaml", "mode: x\nproxies:\n- {name: n, type: http, server: 'a b', port: 1}\nrules:\n- IP-CIDR,1.1.1.1,DIRECT\n- FOO,a,DIRECT\ntls: {custom-certifactes: [x]}\n")
+	for _, want := range []string{
+		`all.yaml:1:7: error: mode`, "all.yaml:3:3: error: proxies[0].server: want a host name",
+		"all.yaml:5:3: error: rules[0]: want a prefix", "all.yaml:6:3: error: rules[1]: [FOO", "all.yaml:7:1: error: tls.custom-certifactes[0]",
+	} {
+		f(1, want, "-t", "-f", all)
+	}
+	if _, out := command(t, nil, "-t", "-f", all); strings.Count(out, ": error: ") != 5 {
+		t.Errorf("said more than once:\n%s", out)
+	}
+	// What the command line overrides is tested too, and the certificate of the API.
+	f(1, `external-controller: want an address such as 127.0.0.1:9090, got "garbage"`, "-t", "-f", good, "-ext-ctl", "garbage")
+	f(1, `external-controller: want an address`, "-f", good, "-ext-ctl", "garbage")
+	f(1, "tls.certificate", "-t", "-d", dir, "-f", file("cert.yaml", "external-controller-tls: 127.0.0.1:0\ntls: {certificate: none.pem, private-key: none.pem}\n"))
+	f(0, "external-ui: not supported yet, and left out", "-t", "-f", good, "-ext-ui", "ui")
+
 	if code, out := command(t, []string{"CLASH_CONFIG_FILE=" + bad}, "-t"); code != 1 || !strings.Contains(out, "FOO") {
 		t.Errorf("environment: %d %s", code, out)
 	}
@@ -83,6 +100,12 @@ func TestCommandLine(t *testing.T) {
 	defer busy.Close()
 	port := busy.Addr().(*net.TCPAddr).Port
 	f(3, "address already in use", "-f", file("busy.yaml", fmt.Sprintf("mixed-port: %d", port)))
+	// A start that fails leaves no secret behind.
+	f(3, "address already in use", "-d", dir, "-f", file("open.yaml", fmt.Sprintf("external-controller: 0.0.0.0:0\nmixed-port: %d", port)))
+	f(3, "address already in use", "-d", dir, "-f", file("open2.yaml", fmt.Sprintf("external-controller: 0.0.0.0:%d", port)))
+	if _, err := os.Stat(filepath.Join(dir, "controller.secret")); !os.IsNotExist(err) {
+		t.Error("a secret of a daemon that never ran")
+	}
 	f(3, "external-controller", "-f", good, "-ext-ctl", busy.Addr().String())
 }
 
