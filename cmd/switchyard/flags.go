@@ -36,9 +36,9 @@ Configuration
 Overrides of the file
   -ext-ctl ADDR      external-controller      (CLASH_OVERRIDE_EXTERNAL_CONTROLLER)
   -ext-ctl-unix PATH external-controller-unix (CLASH_OVERRIDE_EXTERNAL_CONTROLLER_UNIX)
-  -ext-ctl-pipe PATH external-controller-pipe (CLASH_OVERRIDE_EXTERNAL_CONTROLLER_PIPE)
+  -ext-ctl-pipe PATH external-controller-pipe (CLASH_OVERRIDE_EXTERNAL_CONTROLLER_PIPE); not served yet
   -secret WORD       secret                   (CLASH_OVERRIDE_SECRET)
-  -ext-ui DIR        external-ui              (CLASH_OVERRIDE_EXTERNAL_UI_DIR)
+  -ext-ui DIR        external-ui              (CLASH_OVERRIDE_EXTERNAL_UI_DIR); not served yet
 
 Others
   -t                 check the configuration, print all that is wrong with it, and exit

@@ -62,6 +62,9 @@ func TestDiagnostics(t *testing.T) {
 	f("proxies: [{name: a, type: socks5, server: x}]", "f:1:11: error: proxies[0]: a node of type socks5 needs port")
 	f(`proxies: [{name: a, type: socks5, server: x, port: "1080", udp: 1}]`, "") // weakly typed
 	f("proxies: [{name: a, type: ss, server: x, port: 1, cipher: c, password: p, plugin: y}]", "")
+	f(`proxies: [{name: a, type: http, server: x, port: 1, headers: {X: "a\r\nHost: evil"}}]`, "f:1:11: error: proxies[0]: headers of an http node are one line each")
+	f("proxies: [{name: a, type: socks5, server: x, port: 1, password: "+strings.Repeat("p", 256)+"}]",
+		"f:1:11: error: proxies[0]: username and password of a socks5 node have 255 bytes at the most")
 	f("proxies: [{name: a, type: direct, dialer-proxy: b}]", `f:1:11: error: proxies[0].dialer-proxy: no proxy or group is called "b"`)
 	f("proxies: [{name: a, type: http, server: x, port: 1, dialer-proxy: g}]\nproxy-groups: [{name: g, type: select, proxies: [a]}]",
 		"f:1:11: error: proxies[0].dialer-proxy: dials through itself: a -> g -> a")

@@ -128,6 +128,27 @@ func (p *Proxy) implied() {
 	}
 }
 
+// maxSOCKSLogin is what a SOCKS 5 message has room for, in bytes (RFC 1929).
+const maxSOCKSLogin = 255
+
+// checkLogin refuses what its protocol could not carry, or would read as something else. It quotes
+// nothing.
+func (p *Proxy) checkLogin(v value) {
+	l := &p.Login
+	if p.Type == "socks5" && max(len(l.Username), len(l.Password)) > maxSOCKSLogin {
+		v.fail("username and password of a socks5 node have %d bytes at the most", maxSOCKSLogin)
+	}
+	if p.Type == "http" && strings.Contains(l.Username, ":") {
+		v.fail("the username of an http node cannot hold a colon")
+	}
+	for name, text := range l.Headers {
+		if strings.ContainsAny(name, "\r\n: ") || strings.ContainsAny(text, "\r\n\x00") {
+			v.fail("headers of an http node are one line each")
+			return
+		}
+	}
+}
+
 func (p *Proxy) check(v value, keys map[string]value, known bool, must string) {
 	if p.Name == "" {
 		v.fail("want a name")
@@ -142,6 +163,7 @@ func (p *Proxy) check(v value, keys map[string]value, known bool, must string) {
 		t.oneOf(p.Type, nodeTypeNames)
 		return
 	}
+	p.checkLogin(v)
 	var missing []string
 	for _, key := range strings.Fields(must) {
 		if k, ok := keys[key]; !ok || k.isNull() {

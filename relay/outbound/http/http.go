@@ -113,9 +113,10 @@ func (e StatusError) Error() string {
 
 func status(head []byte) error {
 	line, _, _ := bytes.Cut(head, []byte("\r\n"))
-	version, rest, ok := strings.Cut(string(line), " ")
-	code, err := strconv.Atoi(rest[:min(3, len(rest))])
-	if !ok || err != nil || !strings.HasPrefix(version, "HTTP/1.") {
+	version, rest, _ := strings.Cut(string(line), " ")
+	digits, _, _ := strings.Cut(rest, " ")
+	code, err := strconv.Atoi(digits)
+	if len(digits) != 3 || err != nil || !strings.HasPrefix(version, "HTTP/1.") {
 		return errors.New("the proxy does not speak HTTP/1.1")
 	}
 	if code < 200 || code > 299 {
