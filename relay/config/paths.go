@@ -92,14 +92,14 @@ type PathError struct{ Text string }
 
 func (e *PathError) Error() string { return e.Text }
 
-// Regular says what keeps path from being read as a file: reading a pipe may never end.
+// Regular refuses what is there and is no file: reading a pipe may never end.
 func Regular(path string) error {
 	st, err := os.Stat(path)
 	switch {
 	case err != nil:
-		return &PathError{Text: err.Error()}
+		return nil // whoever opens it will say so
 	case st.IsDir():
-		return &PathError{Text: path + " is a directory"}
+		return &PathError{Text: "read " + path + ": is a directory"}
 	case !st.Mode().IsRegular():
 		return &PathError{Text: path + " is no regular file"}
 	}
