@@ -70,8 +70,12 @@ func (c *Config) checkSupport(d *decoder) {
 		on  bool
 		key string
 	}{
-		{c.DNS.Enable, "dns"}, {c.TUN.Enable, "tun"}, {c.Sniffer.Enable, "sniffer"},
-		{c.TUIC.Enable, "tuic-server"}, {c.NTP.Enable, "ntp"}, {c.IPTables.Enable, "iptables"},
+		{c.DNS.Enable, "dns"},
+		{c.TUN.Enable, "tun"},
+		{c.Sniffer.Enable, "sniffer"},
+		{c.TUIC.Enable, "tuic-server"},
+		{c.NTP.Enable, "ntp"},
+		{c.IPTables.Enable, "iptables"},
 	} {
 		if !f.on {
 			c.note(d, f.key, "is switched off, and changes nothing")

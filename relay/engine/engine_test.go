@@ -21,8 +21,9 @@ type node struct {
 	err  error
 }
 
-func (n *node) Info() *outbound.Info                                            { return &n.info }
-func (n *node) Dial(context.Context, *flow.Flow) (flow.Conn, error)             { return nil, n.err }
+func (n *node) Info() *outbound.Info { return &n.info }
+func (n *node) Dial(context.Context, *flow.Flow) (flow.Conn, error) { return nil, n.err }
+
 func (n *node) DialPacket(context.Context, *flow.Flow) (flow.PacketConn, error) { return nil, n.err }
 
 // group is a node that another one stands for.
