@@ -21,7 +21,7 @@ type node struct {
 	err  error
 }
 
-func (n *node) Info() *outbound.Info { return &n.info }
+func (n *node) Info() *outbound.Info                                { return &n.info }
 func (n *node) Dial(context.Context, *flow.Flow) (flow.Conn, error) { return nil, n.err }
 
 func (n *node) DialPacket(context.Context, *flow.Flow) (flow.PacketConn, error) { return nil, n.err }
