@@ -2,7 +2,6 @@ package sysnet
 
 import (
 	"context"
-	"errors"
 	"fmt"
 	"net"
 	"net/netip"
@@ -52,22 +51,4 @@ func (o Options) route(fd int, network string) error {
 		return unix.SetsockoptInt(fd, unix.IPPROTO_IP, unix.IP_BOUND_IF, ifc.Index)
 	}
 	return unix.SetsockoptInt(fd, unix.IPPROTO_IPV6, unix.IPV6_BOUND_IF, ifc.Index)
-}
-
-func reusePort(fd, on int) error {
-	return unix.SetsockoptInt(fd, unix.SOL_SOCKET, unix.SO_REUSEPORT, on)
-}
-
-func shareSocket(raw syscall.RawConn, on bool) error {
-	value := 0
-	if on {
-		value = 1
-	}
-	return onFD(raw, func(fd int) error { return reusePort(fd, value) })
-}
-
-func onFD(c syscall.RawConn, f func(fd int) error) error {
-	var ferr error
-	cerr := c.Control(func(fd uintptr) { ferr = f(int(fd)) })
-	return errors.Join(cerr, ferr)
 }

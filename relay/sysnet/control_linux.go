@@ -3,7 +3,6 @@ package sysnet
 import (
 	"cmp"
 	"context"
-	"errors"
 	"fmt"
 	"net/netip"
 	"syscall"
@@ -89,23 +88,4 @@ func (o Options) route(fd int) error {
 		}
 	}
 	return nil
-}
-
-func reusePort(fd, on int) error {
-	return unix.SetsockoptInt(fd, unix.SOL_SOCKET, unix.SO_REUSEPORT, on)
-}
-
-func shareSocket(raw syscall.RawConn, on bool) error {
-	value := 0
-	if on {
-		value = 1
-	}
-	return onFD(raw, func(fd int) error { return reusePort(fd, value) })
-}
-
-// onFD runs f on the descriptor and reports whichever error there is.
-func onFD(c syscall.RawConn, f func(fd int) error) error {
-	var ferr error
-	cerr := c.Control(func(fd uintptr) { ferr = f(int(fd)) })
-	return errors.Join(cerr, ferr)
 }
