@@ -48,7 +48,6 @@ type change struct {
 	fresh    []*listener
 	certs    []func()
 	undo     []func() // what Abort takes back beside closing fresh
-	settle   []func() // what Commit does when the old listeners are closed
 	notice   string
 }
 
@@ -110,9 +109,7 @@ func (ch *change) tcp(kind, addr string) (*listener, error) {
 	}
 	ln, err := sysnet.ListenTCP(addr, sysnet.Options{})
 	if errors.Is(err, syscall.EADDRINUSE) && ch.share(addr) {
-		if ln, err = sysnet.ListenTCP(addr, sysnet.Options{ReusePort: true}); err == nil {
-			ch.settle = append(ch.settle, func() { _ = ln.Share(false) })
-		}
+		ln, err = sysnet.ListenTCP(addr, sysnet.Options{ReusePort: true})
 	}
 	if err != nil {
 		return nil, err
@@ -134,10 +131,7 @@ func (ch *change) share(addr string) (shared bool) {
 	_, port, _ := net.SplitHostPort(addr)
 	for e, l := range ch.c.live {
 		if _, old, _ := net.SplitHostPort(e.addr); l.tcp != nil && old == port {
-			if l.tcp.Share(true) == nil {
-				shared = true
-				ch.undo = append(ch.undo, func() { _ = l.tcp.Share(false) })
-			}
+			shared = l.tcp.Share() == nil || shared
 		}
 	}
 	return shared
@@ -300,9 +294,6 @@ func (ch *change) Commit() {
 		}
 	}
 	c.live = ch.live
-	for _, settle := range ch.settle {
-		settle()
-	}
 	if ch.notice != "" {
 		c.log.Warn(ch.notice)
 	}

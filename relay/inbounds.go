@@ -6,6 +6,7 @@ import (
 	"log/slog"
 	"net"
 	"strconv"
+	"strings"
 	"sync"
 	"syscall"
 
@@ -18,7 +19,7 @@ import (
 // socket is what the two kinds of listening socket have in common.
 type socket interface {
 	Use(*inbound.Service)
-	Share(on bool) error
+	Share() error
 	Close() error
 }
 
@@ -82,7 +83,7 @@ func wanted(c *config.Config) []want {
 func bindAddr(c *config.Config, port int) string {
 	host := "127.0.0.1"
 	if c.AllowLAN {
-		host = c.BindAddress
+		host = strings.Trim(c.BindAddress, "[]")
 		if host == "*" {
 			host = ""
 		}
@@ -97,7 +98,6 @@ type binding struct {
 	fresh   []*listening
 	uses    []func()
 	dropped []*listening
-	shared  []*listening // those of ours that let another bind beside them
 }
 
 // prepare binds what c needs and is not bound yet. A failure closes what it has bound.
@@ -161,9 +161,6 @@ func (b *binding) socket(k key, port int, o sysnet.Options) (*listening, error) 
 		return nil, err
 	}
 	l := &listening{socket: s, port: uint16(port)}
-	if o.ReusePort {
-		b.shared = append(b.shared, l)
-	}
 	b.live[k] = l
 	b.fresh = append(b.fresh, l)
 	return l, nil
@@ -173,10 +170,7 @@ func (b *binding) socket(k key, port int, o sysnet.Options) (*listening, error) 
 func (b *binding) share(k key, port int) (shared bool) {
 	for old, l := range b.in.live {
 		if old.network == k.network && l.port == uint16(port) {
-			if l.Share(true) == nil {
-				shared = true
-				b.shared = append(b.shared, l)
-			}
+			shared = l.Share() == nil || shared
 		}
 	}
 	return shared
@@ -194,14 +188,6 @@ func (b *binding) Abort() {
 	for _, l := range b.fresh {
 		_ = l.Close()
 	}
-	b.unshare()
-}
-
-// unshare keeps other processes of this user off the ports again.
-func (b *binding) unshare() {
-	for _, l := range b.shared {
-		_ = l.Share(false) // one that is closed by now shares nothing
-	}
 }
 
 // Commit serves with the new sockets and ends the old ones.
@@ -218,7 +204,6 @@ func (b *binding) Commit() {
 	for _, l := range b.dropped {
 		<-l.ended // a port that is gone is gone when the change is answered
 	}
-	b.unshare()
 	b.in.live = b.live
 }
 

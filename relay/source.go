@@ -42,8 +42,7 @@ func (s *Source) parse(name string, text []byte) (*config.Config, config.Diagnos
 	if c != nil {
 		c.Paths = s.Paths
 		if s.Override != nil {
-			s.Override(c)
-			diags = diags.Merge(c.Validate())
+			diags = diags.Merge(s.override(c))
 		}
 	}
 	err := diags.Err()
@@ -52,6 +51,19 @@ func (s *Source) parse(name string, text []byte) (*config.Config, config.Diagnos
 		err = diags.Err()
 	}
 	return c, diags, err
+}
+
+// override lets the command line have the last word, and says what is wrong then.
+func (s *Source) override(c *config.Config) config.Diagnostics {
+	addr := c.Controller.Addr
+	s.Override(c)
+	diags := c.Validate()
+	for i := range diags {
+		if d := &diags[i]; d.Path == "external-controller" && addr != c.Controller.Addr {
+			d.File, d.Line, d.Column = "-ext-ctl", 0, 0
+		}
+	}
+	return diags
 }
 
 // readFile reads a configuration file. Errors name the file and quote nothing of it.

@@ -59,12 +59,18 @@ func test(s *source, out io.Writer) int {
 	for _, d := range diags {
 		fmt.Fprintln(out, d)
 	}
-	if err == nil {
-		if err = errors.Join(relay.Check(c), impl.Check(c)); err != nil {
-			fmt.Fprintln(out, err)
-		}
-	} else if len(diags) == 0 {
-		fmt.Fprintln(out, err)
+	var more error // what Read does not see
+	switch {
+	case err == nil:
+		more = errors.Join(relay.Check(c), impl.Check(c))
+	case c != nil:
+		more = impl.Check(c)
+	case len(diags) == 0:
+		more = err
+	}
+	if more != nil {
+		fmt.Fprintln(out, more)
+		err = more
 	}
 	if err != nil {
 		fmt.Fprintf(out, "configuration %s test failed\n", s.describe())

@@ -83,19 +83,24 @@ func (d Diagnostics) Err() error {
 	return nil
 }
 
-// Merge appends what is in more and not yet said of the same place.
+// Merge appends what of more is not said yet: neither word for word, nor as an error of the same
+// path at the same place.
 func (d Diagnostics) Merge(more Diagnostics) Diagnostics {
-	said := make(map[Pos]bool, len(d))
-	for i := range d {
-		if d[i].Severity == Error {
-			said[Pos{d[i].Line, d[i].Column}] = true
+	type subject struct {
+		line, column int
+		path         string
+	}
+	said, wrong := make(map[Diagnostic]bool, len(d)), make(map[subject]bool)
+	for _, m := range d {
+		said[m] = true
+		if m.Severity == Error && m.Line > 0 {
+			wrong[subject{m.Line, m.Column, m.Path}] = true
 		}
 	}
 	for _, m := range more {
-		if m.Line == 0 && slices.Contains(d, m) || said[Pos{m.Line, m.Column}] && m.Line > 0 {
-			continue
+		if !said[m] && !wrong[subject{m.Line, m.Column, m.Path}] {
+			d = append(d, m)
 		}
-		d = append(d, m)
 	}
 	d.sort()
 	return d

@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"net"
+	"net/netip"
 	"net/url"
 	"regexp"
 	"slices"
@@ -146,13 +147,13 @@ func (c *Config) checkGeneral(d *decoder) {
 			used[p.port] = p.key
 		}
 	}
-	if c.BindAddress != "*" && c.BindAddress != "" && net.ParseIP(c.BindAddress) == nil {
+	if c.AllowLAN && c.BindAddress != "*" && c.BindAddress != "" && !isAddress(c.BindAddress) {
 		d.report(Error, d.places["bind-address"], "bind-address", fmt.Sprintf("want * or an address, got %q", c.BindAddress), "")
 	}
 	if c.Controller.TLSAddr != "" && (c.TLS.Certificate == "" || c.TLS.PrivateKey == "") {
 		d.report(Error, d.places["external-controller-tls"], "external-controller-tls", "needs tls.certificate and tls.private-key", "")
 	}
-	if c.TLS.ClientAuthType != "" || c.TLS.ClientAuthCert != "" {
+	if c.Controller.TLSAddr != "" && (c.TLS.ClientAuthType != "" || c.TLS.ClientAuthCert != "") {
 		// Left out it would let in whom the file keeps out.
 		d.report(Error, d.places["tls"], "tls.client-auth-type", "not supported yet", "")
 	}
@@ -161,6 +162,15 @@ func (c *Config) checkGeneral(d *decoder) {
 			d.report(Error, d.places["tls"], fmt.Sprintf("tls.custom-certifactes[%d]", i), "want a certificate in PEM", "")
 		}
 	}
+}
+
+// isAddress says whether s is an IP address; IPv6 may stand in brackets.
+func isAddress(s string) bool {
+	if inside, ok := strings.CutPrefix(s, "["); ok {
+		s = strings.TrimSuffix(inside, "]")
+	}
+	_, err := netip.ParseAddr(s)
+	return err == nil
 }
 
 // checks are what strings must look like; a check returns what it wanted, or "".

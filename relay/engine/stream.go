@@ -81,6 +81,11 @@ func (s *stream) HalfClosed() { s.entry.HalfClosed() }
 // Ended implements pump.Watcher.
 func (s *stream) Ended(err error) {
 	defer s.done()
+	defer func() {
+		if v := recover(); v != nil {
+			s.engine.Recovered(v)
+		}
+	}()
 	s.finish(s.reason(err))
 }
 

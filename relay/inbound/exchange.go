@@ -18,8 +18,8 @@ import (
 const silence = 10 * time.Minute
 
 // watchEvery is how often the wait for an origin is interrupted for a look at the client, and
-// leftTime how long one that has closed its side, and may only have said all it has to, still gets
-// an answer.
+// leftTime how long the answer to one that has closed its side, and may only have said all it has
+// to, may be late. One that has begun goes on: writing it tells whether anybody is there.
 const (
 	watchEvery = 5 * time.Second
 	leftTime   = 30 * time.Second
@@ -31,19 +31,19 @@ var errLeft = errors.New("the client has left")
 // watch decides, when a read from the origin was interrupted by err, whether it goes on: nil.
 func (h *httpClient) watch(err error) error {
 	now := time.Now()
-	if due := h.up.due.Load(); due != 0 && now.UnixNano() > due {
+	due := h.up.due.Load()
+	if due != 0 && now.UnixNano() > due {
 		return err
 	}
-	switch h.conn.Peer() {
-	case sysnet.PeerGone:
+	switch peer := h.conn.Peer(); {
+	case peer == sysnet.PeerGone:
 		return errLeft
-	case sysnet.PeerEnded:
-		if h.leftAt.IsZero() {
-			h.leftAt = now
-		}
-		if now.Sub(h.leftAt) > leftTime {
-			return errLeft
-		}
+	case peer != sysnet.PeerEnded || due == 0:
+		h.leftAt = time.Time{}
+	case h.leftAt.IsZero():
+		h.leftAt = now
+	case now.Sub(h.leftAt) > leftTime:
+		return errLeft
 	}
 	_ = h.up.SetReadDeadline(now.Add(watchEvery))
 	return nil
@@ -58,8 +58,8 @@ type patient struct{ *upstream }
 // Write implements io.Writer.
 func (p patient) Write(b []byte) (int, error) {
 	n, err := p.upstream.Write(b)
-	if p.due.Load() != 0 {
-		p.patience()
+	if due := p.due.Load(); due != 0 { // unless the answer begins just now
+		p.due.CompareAndSwap(due, time.Now().Add(silence).UnixNano())
 	}
 	return n, err
 }
@@ -344,7 +344,7 @@ func (h *httpClient) noAnswer(a *answer, err error) error {
 	case errors.As(err, &bad):
 		return &refusal{502, "the origin's answer cannot be read: " + err.Error()}
 	case errors.Is(err, errLeft):
-		return errReset
+		return &refusal{504, "the origin did not answer while the client was there"}
 	case isTimeout(err):
 		return &refusal{504, "the origin did not answer in time"}
 	case h.up.used && a.again && len(h.up.r.bytes()) == 0:

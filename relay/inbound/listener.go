@@ -34,8 +34,8 @@ func Listen(addr string, o sysnet.Options, conns *Conns, log *slog.Logger) (*Lis
 // Use makes s serve the connections that are accepted from now on.
 func (l *Listener) Use(s *Service) { l.service.Store(s) }
 
-// Share lets another socket of this process bind the same port, or no longer.
-func (l *Listener) Share(on bool) error { return l.tcp.Share(on) }
+// Share lets another socket of this process bind the same port.
+func (l *Listener) Share() error { return l.tcp.Share() }
 
 // Addr is the address l is bound to.
 func (l *Listener) Addr() netip.AddrPort { return l.tcp.AddrPort() }

@@ -46,8 +46,8 @@ func ListenPacket(addr string, o sysnet.Options, log *slog.Logger) (*PacketServe
 // Use makes s describe the flows of datagrams that come from now on.
 func (u *PacketServer) Use(s *Service) { u.service.Store(s) }
 
-// Share lets another socket of this process bind the same port, or no longer.
-func (u *PacketServer) Share(on bool) error { return u.udp.Share(on) }
+// Share lets another socket of this process bind the same port.
+func (u *PacketServer) Share() error { return u.udp.Share() }
 
 // Addr is the address u is bound to.
 func (u *PacketServer) Addr() netip.AddrPort { return u.udp.AddrPort() }

@@ -85,11 +85,7 @@ func (p *pair) finish(h *half, err error) {
 	last := p.ended == 1
 	p.mu.Unlock()
 	if err == nil && !last { // the last one closes, which does as much
-		if err = h.dst.CloseWrite(); err != nil {
-			err = &Side{Client: h.dst == p.a, Err: err}
-		} else {
-			p.watcher.HalfClosed()
-		}
+		err = h.halfClose()
 	}
 	p.mu.Lock()
 	failed := p.err == nil && err != nil
@@ -98,8 +94,8 @@ func (p *pair) finish(h *half, err error) {
 	}
 	p.mu.Unlock()
 	if failed {
-		flow.Reset(p.a)
-		flow.Reset(p.b)
+		_ = guarded(func() error { flow.Reset(p.a); return nil })
+		_ = guarded(func() error { flow.Reset(p.b); return nil })
 	}
 	p.mu.Lock()
 	p.ended++
@@ -111,9 +107,11 @@ func (p *pair) finish(h *half, err error) {
 }
 
 func (p *pair) end() {
-	_ = p.a.Close()
-	_ = p.b.Close()
-	w, err := p.watcher, p.err
+	err := errors.Join(guarded(p.a.Close), guarded(p.b.Close))
+	if p.err != nil || !errors.Is(err, ErrPanic) {
+		err = p.err // how a close fails tells nothing more
+	}
+	w := p.watcher
 	p.clear()
 	pairs.Put(p)
 	w.Ended(err)
@@ -145,13 +143,32 @@ func (h *half) clear() {
 
 func (h *half) run() { h.pair.finish(h, h.copy()) }
 
+// guarded calls f; a panic is an ErrPanic.
+func guarded(f func() error) (err error) {
+	defer catch(&err)
+	return f()
+}
+
+// catch is deferred: it turns a panic into an error.
+func catch(err *error) {
+	if v := recover(); v != nil {
+		*err = fmt.Errorf("%w: %v\n%s", ErrPanic, v, debug.Stack())
+	}
+}
+
+// halfClose passes the end of src on.
+func (h *half) halfClose() (err error) {
+	defer catch(&err)
+	if err := h.dst.CloseWrite(); err != nil {
+		return &Side{Client: h.dst == h.pair.a, Err: err}
+	}
+	h.pair.watcher.HalfClosed()
+	return nil
+}
+
 // copy moves bytes until an EOF, which is nil, or a failure.
 func (h *half) copy() (err error) {
-	defer func() {
-		if v := recover(); v != nil {
-			err = fmt.Errorf("%w: %v\n%s", ErrPanic, v, debug.Stack())
-		}
-	}()
+	defer catch(&err)
 	if src, bare := h.src.(*sysnet.TCPConn); bare && sysnet.CanTry {
 		return h.copyBare(src)
 	}

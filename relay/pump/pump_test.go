@@ -163,6 +163,24 @@ type panicking struct{ *sysnet.TCPConn }
 
 func (panicking) Read([]byte) (int, error) { panic("a bug") }
 
+// fragile panics where a relay ends.
+type fragile struct{ *sysnet.TCPConn }
+
+func (fragile) CloseWrite() error { panic("a bug in CloseWrite") }
+
+func (f fragile) Close() error {
+	_ = f.TCPConn.Close()
+	panic("a bug in Close")
+}
+
+func TestPanicWhileEnding(t *testing.T) {
+	r := run(t, func(c flow.Conn) flow.Conn { return fragile{c.(*sysnet.TCPConn)} })
+	_ = r.client.CloseWrite()
+	if err := <-r.err; !errors.Is(err, pump.ErrPanic) {
+		t.Error(err)
+	}
+}
+
 func TestPanicEndsOneFlow(t *testing.T) {
 	r := run(t, func(c flow.Conn) flow.Conn { return panicking{c.(*sysnet.TCPConn)} })
 	if err := <-r.err; !errors.Is(err, pump.ErrPanic) {

@@ -30,7 +30,7 @@ func (o Options) listenControl() control {
 	return func(network, _ string, c syscall.RawConn) error {
 		return onFD(c, func(fd int) error {
 			if o.ReusePort {
-				if err := reusePort(fd, 1); err != nil {
+				if err := reusePort(fd); err != nil {
 					return err
 				}
 			}

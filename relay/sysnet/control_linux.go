@@ -32,7 +32,7 @@ func (o Options) packetControl() control {
 	return func(_, _ string, c syscall.RawConn) error {
 		return onFD(c, func(fd int) error {
 			if o.ReusePort {
-				if err := reusePort(fd, 1); err != nil {
+				if err := reusePort(fd); err != nil {
 					return err
 				}
 			}
@@ -49,7 +49,7 @@ func (o Options) listenControl() control {
 			}
 			o.KeepAlive.set(fd)
 			if o.ReusePort {
-				if err := reusePort(fd, 1); err != nil {
+				if err := reusePort(fd); err != nil {
 					return err
 				}
 			}

@@ -34,4 +34,4 @@ func (o Options) listenControl() control {
 	}
 }
 
-func shareSocket(syscall.RawConn, bool) error { return errors.ErrUnsupported }
+func shareSocket(syscall.RawConn) error { return errors.ErrUnsupported }

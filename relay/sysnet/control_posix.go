@@ -9,17 +9,11 @@ import (
 	"golang.org/x/sys/unix"
 )
 
-func reusePort(fd, on int) error {
-	return unix.SetsockoptInt(fd, unix.SOL_SOCKET, unix.SO_REUSEPORT, on)
+func reusePort(fd int) error {
+	return unix.SetsockoptInt(fd, unix.SOL_SOCKET, unix.SO_REUSEPORT, 1)
 }
 
-func shareSocket(raw syscall.RawConn, on bool) error {
-	value := 0
-	if on {
-		value = 1
-	}
-	return onFD(raw, func(fd int) error { return reusePort(fd, value) })
-}
+func shareSocket(raw syscall.RawConn) error { return onFD(raw, reusePort) }
 
 // onFD runs f on the descriptor and reports whichever error there is.
 func onFD(c syscall.RawConn, f func(fd int) error) error {

@@ -28,6 +28,10 @@ func (l *TCPListener) Drain(take func(*TCPConn)) {
 				return nil
 			}
 			if c, err := fromFD(n); err == nil {
+				if l.keepAlive.Off { // FileConn has switched it on
+					_ = c.SetKeepAlive(false)
+				}
+				l.keepAlive.apply(c.TCPConn)
 				take(c)
 			}
 		}

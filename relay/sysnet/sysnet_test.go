@@ -39,7 +39,7 @@ func TestShare(t *testing.T) {
 	if _, err := ListenTCP(wide, Options{ReusePort: true}); !errors.Is(err, syscall.EADDRINUSE) {
 		t.Fatalf("%v; want in use before sharing", err)
 	}
-	if err := a.Share(true); err != nil {
+	if err := a.Share(); err != nil {
 		t.Fatal(err)
 	}
 	b, err := ListenTCP(wide, Options{ReusePort: true})
@@ -52,7 +52,7 @@ func TestShare(t *testing.T) {
 		t.Fatal(err)
 	}
 	defer u.Close()
-	if err := u.Share(true); err != nil {
+	if err := u.Share(); err != nil {
 		t.Fatal(err)
 	}
 	v, err := ListenUDP(fmt.Sprintf(":%d", u.AddrPort().Port()), Options{ReusePort: true})

@@ -144,13 +144,14 @@ func (l *TCPListener) Accept() (*TCPConn, error) {
 	return NewTCPConn(c)
 }
 
-// Share lets other sockets of this user bind the same port while this one has it, or no longer.
-func (l *TCPListener) Share(on bool) error {
+// Share lets other sockets of this user bind the same port from now on: the kernel has no way back
+// while anybody has the port.
+func (l *TCPListener) Share() error {
 	raw, err := l.SyscallConn()
 	if err != nil {
 		return err
 	}
-	return shareSocket(raw, on)
+	return shareSocket(raw)
 }
 
 // AddrPort is the address l is bound to.

@@ -44,12 +44,12 @@ func listenUDP(network, addr string, o Options) (*UDPConn, error) {
 }
 
 // Share is TCPListener.Share for UDP.
-func (c *UDPConn) Share(on bool) error {
+func (c *UDPConn) Share() error {
 	raw, err := c.SyscallConn()
 	if err != nil {
 		return err
 	}
-	return shareSocket(raw, on)
+	return shareSocket(raw)
 }
 
 // Receive reads one datagram into p. local is the address of ours it was sent to, where c is bound

@@ -84,9 +84,17 @@ func TestCommandLine(t *testing.T) {
 	if _, out := command(t, nil, "-t", "-f", all); strings.Count(out, ": error: ") != 5 {
 		t.Errorf("said more than once:\n%s", out)
 	}
+	f(1, "proxies[0].server: want a host name", "-t", "-f", file("two.yaml", "proxies: [{name: x, type: http, server: 'a b'}]"))
+	f(1, "proxies[0]: a node of type http needs port", "-t", "-f", filepath.Join(dir, "two.yaml"))
+	notes := file("notes.yaml", "unified-delay: true\nexternal-ui: ui\ntun: {enable: false}\nbind-address: '[::]'\nallow-lan: true\n")
+	if code, out := command(t, nil, "-t", "-f", notes); code != 0 || strings.Count(out, "\n") != 4 {
+		t.Errorf("want 3 lines and the verdict, got %d:\n%s", code, out)
+	}
 	// What the command line overrides is tested too, and the certificate of the API.
 	f(1, `external-controller: want an address such as 127.0.0.1:9090, got "garbage"`, "-t", "-f", good, "-ext-ctl", "garbage")
 	f(1, `external-controller: want an address`, "-f", good, "-ext-ctl", "garbage")
+	f(1, "-ext-ctl: error: external-controller: want", "-t", "-f", good, "-ext-ctl", "garbage")
+	f(1, "tls.certificate", "-t", "-d", dir, "-f", file("cert2.yaml", "rules: ['MATCH,none']\nexternal-controller-tls: 127.0.0.1:0\ntls: {certificate: none.pem, private-key: none.pem}\n"))
 	f(1, "tls.certificate", "-t", "-d", dir, "-f", file("cert.yaml", "external-controller-tls: 127.0.0.1:0\ntls: {certificate: none.pem, private-key: none.pem}\n"))
 	f(0, "external-ui: not supported yet, and left out", "-t", "-f", good, "-ext-ui", "ui")
 
