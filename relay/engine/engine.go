@@ -128,15 +128,16 @@ func follow(target outbound.Outbound, f *flow.Flow) (leaf outbound.Outbound, cha
 	return target, chain
 }
 
-// route decides where f goes. It adds the address of f's name when a rule needs it.
-func (e *Engine) route(ctx context.Context, s *Snapshot, f *flow.Flow) route {
+// route decides where f goes, by the rules at from and after it. It adds the address of f's name when
+// a rule needs it.
+func (e *Engine) route(ctx context.Context, s *Snapshot, f *flow.Flow, from int) route {
 	switch s.Mode {
 	case Global:
 		return decided(s.Global, f, rule.None, rule.Info{}, Global)
 	case Direct:
 		return decided(s.Direct, f, rule.None, rule.Info{}, Direct)
 	}
-	for from := 0; ; {
+	for {
 		i, need := s.Rules.Match(f, from)
 		if need == rule.NeedIP {
 			e.lookup(ctx, s, f)
@@ -195,7 +196,7 @@ func (e *Engine) lookup(ctx context.Context, s *Snapshot, f *flow.Flow) {
 
 // Open implements inbound.Handler: it carries f to its outbound and dials.
 func (e *Engine) Open(ctx context.Context, f *flow.Flow) (flow.Stream, error) {
-	r := e.route(ctx, e.current.Load(), f)
+	r := e.route(ctx, e.current.Load(), f, 0)
 	if e.selves.Loops(f.Source, f.Local) {
 		e.logFailure(ctx, f, &r, flow.ErrLoop)
 		return nil, flow.ErrLoop
@@ -256,8 +257,13 @@ func locate(ctx context.Context, leaf outbound.Outbound, f *flow.Flow) error {
 
 // openPacket opens the association of one source with one target.
 func (e *Engine) openPacket(ctx context.Context, f *flow.Flow, dial nat.Dial, end func()) (*nat.Session, error) {
-	r := e.route(ctx, e.current.Load(), f)
+	s := e.current.Load()
+	r := e.route(ctx, s, f, 0)
 	conn, err := dial(r.leaf, func() (flow.PacketConn, error) { return r.leaf.DialPacket(ctx, f) })
+	for errors.Is(err, flow.ErrNoUDP) && r.rule != rule.None { // the way to a node may not carry it
+		r = e.route(ctx, s, f, r.rule+1)
+		conn, err = dial(r.leaf, func() (flow.PacketConn, error) { return r.leaf.DialPacket(ctx, f) })
+	}
 	if err == nil && !f.To.IP.IsValid() {
 		err = locate(ctx, r.leaf, f)
 	}

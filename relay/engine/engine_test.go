@@ -58,6 +58,7 @@ func newSetup(t *testing.T, mode Mode, rules ...string) *setup {
 	targets := map[string]outbound.Outbound{
 		"DIRECT": direct, "leaf": leaf, "PASS": named("PASS", "Pass", true),
 		"REJECT": &node{info: outbound.Info{Name: "REJECT", Type: "Reject", UDP: true}, err: flow.ErrRejected},
+		"far":    &node{info: outbound.Info{Name: "far", Type: "Socks5", UDP: true}, err: flow.ErrNoUDP},
 		"outer":  &group{node: *named("outer", "Selector", false), to: inner},
 		"mute":   &group{node: *named("mute", "Selector", false), to: direct}, // disable-udp
 	}
@@ -102,7 +103,7 @@ func to(network flow.Network, host string) *flow.Flow {
 func TestRoute(t *testing.T) {
 	f := func(s *setup, fl *flow.Flow, wantRule int, wantChain string, wantLookups int) {
 		t.Helper()
-		r := s.route(t.Context(), s.Snapshot, fl)
+		r := s.route(t.Context(), s.Snapshot, fl, 0)
 		if chain := strings.Join(r.chain, " "); r.rule != wantRule || chain != wantChain || s.lookups != wantLookups {
 			t.Errorf("rule %d, %s, %d lookups; want %d, %s, %d", r.rule, chain, s.lookups, wantRule, wantChain, wantLookups)
 		}
@@ -121,6 +122,19 @@ func TestRoute(t *testing.T) {
 	f(newSetup(t, ByRule, "IP-CIDR,10.0.0.0/8,leaf", "IP-CIDR,192.0.2.0/24,outer", "MATCH,DIRECT"), to(flow.TCP, "known.test"), 1, "leaf inner outer", 1)
 	f(newSetup(t, ByRule, "IP-CIDR,10.0.0.0/8,leaf", "IP-CIDR,192.0.2.0/24,outer", "MATCH,DIRECT"), to(flow.TCP, "a.test"), 2, "DIRECT", 1)
 	f(newSetup(t, ByRule, "DOMAIN,a.test,leaf", "IP-CIDR,10.0.0.0/8,outer"), to(flow.TCP, "a.test"), 0, "leaf", 0)
+}
+
+// TestUDPGoesOn tries the next rule when the way to a node turns out to carry no UDP.
+func TestUDPGoesOn(t *testing.T) {
+	s := newSetup(t, ByRule, "MATCH,far", "MATCH,REJECT")
+	var tried []any
+	_, err := s.openPacket(t.Context(), to(flow.UDP, "a.test"), func(key any, open func() (flow.PacketConn, error)) (flow.PacketConn, error) {
+		tried = append(tried, key)
+		return open()
+	}, func() {})
+	if len(tried) != 2 || !errors.Is(err, flow.ErrRejected) {
+		t.Errorf("%d tried, %v", len(tried), err)
+	}
 }
 
 // TestLogPhrases holds the texts that programs read.

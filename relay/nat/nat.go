@@ -293,6 +293,12 @@ func (src *source) dial(se *session, key any, open func() (flow.PacketConn, erro
 	})
 	if sh.err != nil {
 		src.forget(key, sh)
+		src.mu.Lock()
+		if se.shared == sh && !se.gone { // the session may try another outbound
+			se.shared = nil
+			sh.uses--
+		}
+		src.mu.Unlock()
 	}
 	return sh.conn, sh.err
 }

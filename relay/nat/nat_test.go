@@ -182,6 +182,33 @@ func (c remote) WritePacket([]byte, *flow.Addr) error {
 	return nil
 }
 
+// TestSecondOutbound dials another outbound when the first fails; both are given back.
+func TestSecondOutbound(t *testing.T) {
+	leak.Check(t)
+	var up, down atomic.Int64
+	table := New(Config{Open: func(_ context.Context, fl *flow.Flow, dial Dial, _ func()) (*Session, error) {
+		if _, err := dial("first", func() (flow.PacketConn, error) { return nil, flow.ErrNoUDP }); err == nil {
+			t.Error("the first does not fail")
+		}
+		pc, err := dial("second", func() (flow.PacketConn, error) { return newConn(), nil })
+		return &Session{To: fl.To, Conn: pc, Up: &up, Down: &down, Closed: func(bool) {}}, err
+	}})
+	ctx, cancel := context.WithCancel(t.Context())
+	done := make(chan error)
+	go func() { done <- table.Serve(ctx) }()
+	fl := from(1)
+	fl.To = flow.Addr{IP: netip.MustParseAddr("192.0.2.1"), Port: 53}
+	r := &replies{got: make(chan packet, 1)}
+	table.Send(fl, netip.Addr{}, []byte("x"), r)
+	if p := <-r.got; string(p.p) != "x" {
+		t.Errorf("%q", p.p)
+	}
+	cancel()
+	if <-done; len(table.sources) != 0 {
+		t.Error("a source is left")
+	}
+}
+
 func TestFailuresLeaveNothing(t *testing.T) {
 	f := start(t, Config{})
 	f.send(1, flow.Addr{IP: netip.MustParseAddr("192.0.2.1"), Port: 1}, "refused")
