@@ -223,9 +223,10 @@ func associate(t *testing.T, proxy string) *net.UDPConn {
 func TestStrangersSendNoDatagrams(t *testing.T) {
 	d := testkit.Start(t, plain)
 	addr, _ := net.ResolveUDPAddr("udp", d.Mixed)
-	c, err := net.DialUDP("udp", nil, addr)
+	// An association admits an address: the stranger has another one.
+	c, err := net.DialUDP("udp", &net.UDPAddr{IP: net.IPv4(127, 0, 0, 2)}, addr)
 	if err != nil {
-		t.Fatal(err)
+		t.Skip(err) // a system with one loopback address
 	}
 	defer c.Close()
 	_, _ = c.Write(append(socks.AppendDatagram(nil, flow.Addr{IP: addr.AddrPort().Addr(), Port: 9}), "x"...))
