@@ -59,7 +59,8 @@ type pair struct {
 	toA, toB half
 	watcher  Watcher
 	mu       sync.Mutex
-	ended    int
+	ending   int // directions that have come to their end
+	ended    int // and are done with the pair
 	err      error
 }
 
@@ -72,7 +73,7 @@ var pairs = sync.Pool{New: func() any {
 }}
 
 func (p *pair) clear() {
-	p.a, p.b, p.watcher, p.err, p.ended = nil, nil, nil, nil, 0
+	p.a, p.b, p.watcher, p.err, p.ending, p.ended = nil, nil, nil, nil, 0, 0
 	p.toA.clear()
 	p.toB.clear()
 }
@@ -82,7 +83,8 @@ func (p *pair) clear() {
 // to the pair comes before it counts as ended.
 func (p *pair) finish(h *half, err error) {
 	p.mu.Lock()
-	last := p.ended == 1
+	p.ending++
+	last := p.ending == 2
 	p.mu.Unlock()
 	if err == nil && !last { // the last one closes, which does as much
 		err = h.halfClose()
