@@ -35,8 +35,8 @@ func (s *Source) Read() (*config.Config, config.Diagnostics, error) {
 	return s.parse(name, text)
 }
 
-// parse reads a configuration, and says all that is wrong with it: what the engines that carry it
-// out would find comes last in the making, and first for whoever has to mend the file.
+// parse reads a configuration and says all that is wrong with it. One that has errors is never
+// built, so that judge finds here what building it would have shown.
 func (s *Source) parse(name string, text []byte) (*config.Config, config.Diagnostics, error) {
 	c, diags := config.Parse(name, text)
 	if c != nil {

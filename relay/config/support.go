@@ -17,6 +17,19 @@ func (c *Config) checkSupport(d *decoder) {
 		{c.TUN.Enable, "tun"},
 		{c.Sniffer.Enable, "sniffer"},
 		{c.TUIC.Enable, "tuic-server"},
+		{c.NTP.Enable, "ntp"},
+		{c.IPTables.Enable, "iptables"},
+	} {
+		if f.on {
+			d.report(Error, d.places[f.key], f.key, "not supported yet", "")
+		} else {
+			c.note(d, f.key, "is switched off, and changes nothing")
+		}
+	}
+	for _, f := range []struct {
+		on  bool
+		key string
+	}{
 		{c.RedirPort != 0, "redir-port"},
 		{c.TProxyPort != 0, "tproxy-port"},
 		{c.SSConfig != "", "ss-config"},
@@ -27,8 +40,6 @@ func (c *Config) checkSupport(d *decoder) {
 		{len(c.RuleProviders) > 0, "rule-providers"},
 		{len(c.SubRules) > 0, "sub-rules"},
 		{len(c.Hosts) > 0, "hosts"},
-		{c.NTP.Enable, "ntp"},
-		{c.IPTables.Enable, "iptables"},
 	} {
 		if f.on {
 			d.report(Error, d.places[f.key], f.key, "not supported yet", "")
@@ -65,21 +76,6 @@ func (c *Config) checkSupport(d *decoder) {
 	}
 	if runtime.GOOS != "windows" {
 		c.note(d, "external-controller-pipe", "changes nothing on this system")
-	}
-	for _, f := range []struct {
-		on  bool
-		key string
-	}{
-		{c.DNS.Enable, "dns"},
-		{c.TUN.Enable, "tun"},
-		{c.Sniffer.Enable, "sniffer"},
-		{c.TUIC.Enable, "tuic-server"},
-		{c.NTP.Enable, "ntp"},
-		{c.IPTables.Enable, "iptables"},
-	} {
-		if !f.on {
-			c.note(d, f.key, "is switched off, and changes nothing")
-		}
 	}
 }
 

@@ -209,6 +209,44 @@ func TestSecondOutbound(t *testing.T) {
 	}
 }
 
+// broken panics when it is read.
+type broken struct{ *conn }
+
+func (broken) ReadPacket([]byte) (int, netip.AddrPort, error) { panic("a bug") }
+
+// TestPanics ends what panicked, a session or a connection, and nothing else.
+func TestPanics(t *testing.T) {
+	leak.Check(t)
+	recovered, ended := make(chan any, 2), make(chan bool, 1)
+	table := New(Config{
+		Recovered: func(v any) { recovered <- v },
+		Open: func(_ context.Context, fl *flow.Flow, dial Dial, _ func()) (*Session, error) {
+			if fl.To.Port == 1 {
+				panic("a bug in Open")
+			}
+			pc, err := dial("broken", func() (flow.PacketConn, error) { return broken{newConn()}, nil })
+			return &Session{
+				To: fl.To, Conn: pc, Up: new(atomic.Int64), Down: new(atomic.Int64),
+				Closed: func(idle bool) { ended <- idle },
+			}, err
+		},
+	})
+	ctx, cancel := context.WithCancel(t.Context())
+	done := make(chan error)
+	go func() { done <- table.Serve(ctx) }()
+	for _, port := range []uint16{1, 2} {
+		fl := from(1000)
+		fl.To = flow.Addr{IP: netip.MustParseAddr("192.0.2.1"), Port: port}
+		table.Send(fl, netip.Addr{}, []byte("x"), &replies{})
+		<-recovered
+	}
+	<-ended
+	cancel()
+	if <-done; table.count.Load() != 0 || len(table.sources) != 0 {
+		t.Errorf("%d sessions, %d sources left", table.count.Load(), len(table.sources))
+	}
+}
+
 func TestFailuresLeaveNothing(t *testing.T) {
 	f := start(t, Config{})
 	f.send(1, flow.Addr{IP: netip.MustParseAddr("192.0.2.1"), Port: 1}, "refused")
