@@ -102,6 +102,7 @@ func connectionEntity(e *track.Entry) api.Connection {
 			DestinationIP: address(f.To.IP), DestinationPort: port(f.To.Port),
 			InboundIP: address(f.Local.Addr()), InboundPort: port(f.Local.Port()),
 			InboundName: f.Inbound, InboundUser: f.User, Host: f.To.Host,
+			Process: f.Process.Name(), ProcessPath: f.Process.Path, UID: int64(f.Process.UID),
 			DNSMode: api.DNSModeNormal, RemoteDestination: e.Remote, Dscp: int(f.DSCP),
 		},
 	}

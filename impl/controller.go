@@ -18,10 +18,13 @@ import (
 	"github.com/switchyard-proxy/switchyard/gen/rt"
 	"github.com/switchyard-proxy/switchyard/gen/server"
 	"github.com/switchyard-proxy/switchyard/relay/config"
+	"github.com/switchyard-proxy/switchyard/relay/engine"
+	"github.com/switchyard-proxy/switchyard/relay/flow"
 	"github.com/switchyard-proxy/switchyard/relay/group"
 	"github.com/switchyard-proxy/switchyard/relay/logs"
 	"github.com/switchyard-proxy/switchyard/relay/outbound"
 	"github.com/switchyard-proxy/switchyard/relay/rule"
+	"github.com/switchyard-proxy/switchyard/relay/ruleset"
 	"github.com/switchyard-proxy/switchyard/relay/track"
 )
 
@@ -33,7 +36,19 @@ type Relay interface {
 	// Outbounds are all nodes and groups, sorted by name; it is not to be changed.
 	Outbounds() []outbound.Outbound
 	Groups() []*group.Select
-	Program() *rule.Program
+	// Rules are the rules, and what is known of each.
+	Rules() (*rule.Program, []rule.Stat)
+	// SwitchRules switches rules off or on by index, all or none; rule.ErrNoRule is that one is not
+	// there.
+	SwitchRules(off map[int]bool) error
+	// Explain says where f would go. With an error it goes nowhere.
+	Explain(ctx context.Context, f *flow.Flow, trace bool) (*engine.Explanation, error)
+	RuleProviders() []ruleset.Info // in the order of the file
+	RuleProvider(name string) (info ruleset.Info, known bool)
+	// UpdateRuleProvider loads a rule provider anew, or leaves it as it is.
+	UpdateRuleProvider(ctx context.Context, name string) (known bool, err error)
+	// UpdateGeo downloads and uses the geo data that rules need.
+	UpdateGeo(ctx context.Context) error
 	Table() *track.Table
 	// Select makes member the choice of the group called name; group.ErrNoMember is that there is
 	// no such group or member.

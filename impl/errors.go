@@ -6,6 +6,7 @@ import (
 	"github.com/switchyard-proxy/switchyard/gen/api"
 	"github.com/switchyard-proxy/switchyard/relay/config"
 	"github.com/switchyard-proxy/switchyard/relay/group"
+	"github.com/switchyard-proxy/switchyard/relay/rule"
 )
 
 // errPatch ends a change whose body was wrong; the answer says how.
@@ -34,6 +35,8 @@ func failure(err error) (status int, body *api.Error) {
 		return 400, &api.Error{
 			Message: "Selector update error: proxy not exist", Code: api.ErrorCodeUnknownMember,
 		}
+	case errors.Is(err, rule.ErrNoRule):
+		return 400, &api.Error{Message: err.Error(), Code: api.ErrorCodeUnknownRule}
 	case errors.As(err, &step):
 		name := step.FailedStep()
 		return 500, &api.Error{Message: err.Error(), Code: api.ErrorCodeApplyFailed, Step: &name}

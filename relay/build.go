@@ -34,9 +34,15 @@ type Running struct {
 	// Groups are the groups as in the file, with GLOBAL last unless the file has it.
 	Groups  []*group.Select
 	Program *rule.Program
+	// RuleProviders are those of the file, in its order.
+	RuleProviders []*ruleProvider
 
 	snapshot *engine.Snapshot
 	made     map[string]made
+	ruleSets map[string]*ruleProvider
+	counters *rule.Counters
+	geo      map[geoKey]bool // what the rules refer to
+	off      map[int]bool    // the rules that are switched off
 }
 
 // made remembers what an outbound was built of, so that one whose settings stay is kept.
@@ -65,9 +71,9 @@ type builder struct {
 }
 
 // build makes what c says, beside what runs. It opens nothing.
-func (r *Relay) build(c *config.Config, prev *Running) (*Running, error) {
+func (r *Relay) build(c *config.Config, prev *Running, off map[int]bool) (*Running, error) {
 	b := &builder{
-		Running: &Running{Config: c, Outbounds: make(map[string]outbound.Outbound), made: make(map[string]made)},
+		Running: &Running{Config: c, Outbounds: make(map[string]outbound.Outbound), made: make(map[string]made), off: off},
 		relay:   r, prev: prev, base: dialingOf(c),
 	}
 	if r.engine != nil {
@@ -80,6 +86,7 @@ func (r *Relay) build(c *config.Config, prev *Running) (*Running, error) {
 	}
 	b.groups(r.selections(c, prev))
 	slices.SortFunc(b.Sorted, func(x, y outbound.Outbound) int { return cmp.Compare(x.Info().Name, y.Info().Name) })
+	b.ruleProviders()
 	b.rules()
 	if err := b.problem.Err(); err != nil {
 		return nil, err
@@ -228,6 +235,8 @@ func (b *builder) proxy(i int) {
 		case "reject":
 			info.UDP = true
 			return outbound.NewReject(info, flow.ErrRejected)
+		case "rematch":
+			return outbound.NewRematch(info, p.Rematch.Name, p.Rematch.SubRule)
 		case "http":
 			info.UDP = false
 			return httpproxy.New(httpproxy.Config{
@@ -337,48 +346,6 @@ func (b *builder) global(chosen map[string]string) *group.Select {
 		members = append(members, g)
 	}
 	return b.selectGroup(&config.Group{Name: "GLOBAL"}, members, chosen)
-}
-
-// compile compiles the rules, or reports what is wrong with them.
-func (b *builder) compile() *rule.Program {
-	rules := make([]rule.Rule, len(b.Config.Rules))
-	for i, r := range b.Config.Rules {
-		rules[i] = rule.Rule{Type: r.Type, Payload: r.Payload, Target: r.Target, Params: r.Params}
-	}
-	program, errs := rule.Compile(rules)
-	for _, e := range errs {
-		b.report(b.Config.Rules[e.Index].Pos, fmt.Sprintf("rules[%d]", e.Index), e.Err.Error())
-	}
-	return program
-}
-
-// judge says what building c would find wrong, of a configuration that is wrong already.
-func judge(c *config.Config) config.Diagnostics {
-	b := &builder{Running: &Running{Config: c}, relay: &Relay{}, base: dialingOf(c)}
-	for i := range c.Proxies {
-		if t := c.Proxies[i].Type; (t == "http" || t == "socks5") && c.Proxies[i].Server != "" {
-			b.server(i)
-		}
-	}
-	b.compile()
-	return b.problem
-}
-
-// rules compiles the rules and finds their targets.
-func (b *builder) rules() {
-	program := b.compile()
-	if program == nil {
-		return
-	}
-	s := &engine.Snapshot{
-		Rules: program, Direct: b.Outbounds["DIRECT"], Global: b.Outbounds["GLOBAL"],
-		Mode: modes[b.Config.Mode], Lookup: systemLookup(b.base.ipv6),
-		Targets: make([]outbound.Outbound, program.Len()),
-	}
-	for i, r := range b.Config.Rules {
-		s.Targets[i] = b.Outbounds[r.Target] // config knows that it is there
-	}
-	b.Program, b.snapshot = program, s
 }
 
 var modes = map[config.Mode]engine.Mode{

@@ -17,6 +17,7 @@ import (
 	"github.com/switchyard-proxy/switchyard/relay/group"
 	"github.com/switchyard-proxy/switchyard/relay/logs"
 	"github.com/switchyard-proxy/switchyard/relay/outbound"
+	"github.com/switchyard-proxy/switchyard/relay/process"
 	"github.com/switchyard-proxy/switchyard/relay/rule"
 	"github.com/switchyard-proxy/switchyard/relay/state"
 	"github.com/switchyard-proxy/switchyard/relay/track"
@@ -49,11 +50,16 @@ func (e *StepError) Unwrap() error { return e.Err }
 
 // Relay is the running relay.
 type Relay struct {
-	hub    *logs.Hub
-	log    *slog.Logger
-	store  *state.Store
-	source Source
-	engine *engine.Engine
+	Agent string // what downloads call themselves, unless the configuration says something else
+
+	hub     *logs.Hub
+	log     *slog.Logger
+	store   *state.Store
+	source  Source
+	engine  *engine.Engine
+	geo     *geoData
+	sources *sources
+	finder  *process.Finder
 
 	applying sync.Mutex // one change at a time; flows never take this lock
 	inbounds *inbounds
@@ -64,8 +70,10 @@ type Relay struct {
 // New makes a relay that serves nothing yet.
 func New(hub *logs.Hub, store *state.Store, source Source) *Relay {
 	log := hub.Logger()
-	r := &Relay{hub: hub, log: log, store: store, source: source}
+	r := &Relay{Agent: "switchyard", hub: hub, log: log, store: store, source: source, finder: process.New()}
 	r.engine = engine.New(log, track.NewTable())
+	r.geo = newGeoData(source.Paths.Home, log)
+	r.geo.get, r.geo.inUse = r.getGeo, r.geoInUse
 	return r
 }
 
@@ -91,25 +99,35 @@ func (r *Relay) Outbounds() []outbound.Outbound { return r.current.Load().Sorted
 // Groups are the groups as in the file, with GLOBAL.
 func (r *Relay) Groups() []*group.Select { return r.current.Load().Groups }
 
-// Program is the rules.
-func (r *Relay) Program() *rule.Program { return r.current.Load().Program }
+// Rules are the rules, and how often each held.
+func (r *Relay) Rules() (*rule.Program, []rule.Stat) {
+	now := r.current.Load()
+	return now.Program, now.counters.All()
+}
 
 // Run serves until ctx is done. started is called once the engine runs; it makes the first Apply.
 func (r *Relay) Run(ctx context.Context, started func() error) error {
 	flows, end := context.WithCancel(context.Background())
 	defer end()
-	r.inbounds = newInbounds(r.engine, r.log)
+	r.inbounds, r.sources = newInbounds(r.engine, r.log), newSources(r.log)
 	served := make(chan error, 1)
 	go func() { served <- r.engine.Serve(flows) }()
 	err := started()
 	if err == nil {
+		updates := make(chan struct{})
+		go func() {
+			defer close(updates)
+			r.geo.run(ctx)
+		}()
 		<-ctx.Done()
+		<-updates
 	}
 	r.applying.Lock() // no change begins any more
 	defer r.applying.Unlock()
 	for _, p := range slices.Backward(r.parts) {
 		err = errors.Join(err, p.Stop())
 	}
+	r.sources.stop()
 	r.inbounds.stop()
 	end()
 	return errors.Join(err, <-served, r.inbounds.wait(), r.store.Close())
@@ -120,7 +138,7 @@ func (r *Relay) Run(ctx context.Context, started func() error) error {
 func (r *Relay) Apply(c *config.Config) error {
 	r.applying.Lock()
 	defer r.applying.Unlock()
-	return r.apply(c)
+	return r.apply(c, nil)
 }
 
 // Check says what is wrong with c beyond what its parser sees: what only building it shows. It
@@ -129,7 +147,7 @@ func Check(c *config.Config) error {
 	r := &Relay{store: state.New(os.DevNull, slog.New(slog.DiscardHandler))}
 	quiet := c.Clone()
 	quiet.Profile.StoreSelected = false // what was chosen before does not matter here
-	_, err := r.build(quiet, nil)
+	_, err := r.build(quiet, nil, nil)
 	return err
 }
 
@@ -137,20 +155,22 @@ func Check(c *config.Config) error {
 func (r *Relay) Patch(change func(c *config.Config) error) error {
 	r.applying.Lock()
 	defer r.applying.Unlock()
-	c := r.current.Load().Config.Clone()
+	now := r.current.Load()
+	c := now.Config.Clone()
 	c.Changed()
 	if err := change(c); err != nil {
 		return err
 	}
-	return r.apply(c)
+	return r.apply(c, now.off)
 }
 
-func (r *Relay) apply(c *config.Config) (err error) {
+// apply makes c run, with the rules in off switched off.
+func (r *Relay) apply(c *config.Config, off map[int]bool) (err error) {
 	if err := c.Validate().Err(); err != nil {
 		return err
 	}
 	prev := r.current.Load()
-	next, err := r.build(c, prev)
+	next, err := r.build(c, prev, off)
 	if err != nil {
 		return err
 	}
@@ -181,6 +201,9 @@ func (r *Relay) apply(c *config.Config) (err error) {
 	r.engine.Use(next.snapshot)
 	r.current.Store(next) // nothing after this line can fail
 	r.hub.SetLevel(logLevel(c.LogLevel))
+	r.sources.follow(prev, next)
+	r.geo.forgive()
+	r.geo.wake()
 	for _, change := range changes {
 		change.Commit()
 	}

@@ -123,7 +123,7 @@ func (r *Relay) Load(path, payload string, force bool) error {
 	if !force {
 		keepInbounds(c, running)
 	}
-	return r.apply(c)
+	return r.apply(c, nil)
 }
 
 func (r *Relay) parse(path, payload string) (*config.Config, config.Diagnostics, error) {

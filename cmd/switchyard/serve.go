@@ -8,6 +8,7 @@ import (
 	"os"
 	"os/signal"
 	"path/filepath"
+	"strings"
 	"syscall"
 	"time"
 
@@ -27,6 +28,7 @@ func serve(s *source, out, errOut io.Writer) int {
 	ctx, stop := signal.NotifyContext(context.Background(), syscall.SIGINT, syscall.SIGTERM)
 	defer stop()
 	r := relay.New(hub, state.New(filepath.Join(s.Paths.Home, state.FileName), log), s.Source)
+	r.Agent = "switchyard/" + strings.TrimPrefix(versionText(), "v")
 	r.Add(impl.New(impl.Options{Relay: r, Hub: hub, Version: versionText()}))
 
 	started := false

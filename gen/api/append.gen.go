@@ -1568,6 +1568,52 @@ func (v InboundType) Validate() error {
 func (*InboundType) CheckRequired([]byte) error { return nil }
 
 // AppendJSON appends v as JSON. Optional members that are nil are left out.
+func (v *LineWarning) AppendJSON(b []byte) []byte {
+	n := len(b)
+	b = append(b, `,"line":`...)
+	{
+		p := &v.Line
+		b = strconv.AppendInt(b, int64(*p), 10)
+
+	}
+	b = append(b, `,"message":`...)
+	{
+		p := &v.Message
+		b = rt.AppendString(b, *p)
+
+	}
+	return rt.CloseObject(b, n)
+}
+
+// Validate reports the first member that is outside of its limits.
+func (v *LineWarning) Validate() error {
+	{
+		p := &v.Line
+		if *p < 0 {
+			return rt.Invalid("line", "too small")
+		}
+	}
+	return nil
+}
+
+// CheckRequired reports the first required member that the JSON object raw does not have, or that
+// is null there and may not be.
+func (*LineWarning) CheckRequired(raw []byte) error {
+	m, err := rt.Members(raw)
+	if err != nil {
+		return err
+	}
+	_ = m // all members may be optional and plain
+	if err := m.Require("line", false); err != nil {
+		return err
+	}
+	if err := m.Require("message", false); err != nil {
+		return err
+	}
+	return nil
+}
+
+// AppendJSON appends v as JSON. Optional members that are nil are left out.
 func (v *LogEvent) AppendJSON(b []byte) []byte {
 	n := len(b)
 	b = append(b, `,"payload":`...)
@@ -1701,6 +1747,92 @@ func (v LogType) Validate() error {
 
 // CheckRequired finds nothing to miss.
 func (*LogType) CheckRequired([]byte) error { return nil }
+
+// AppendJSON appends v as JSON. Optional members that are nil are left out.
+func (v *MatchedRule) AppendJSON(b []byte) []byte {
+	n := len(b)
+	b = append(b, `,"index":`...)
+	{
+		p := &v.Index
+		b = strconv.AppendInt(b, int64(*p), 10)
+
+	}
+	b = append(b, `,"list":`...)
+	{
+		p := &v.List
+		b = rt.AppendString(b, *p)
+
+	}
+	b = append(b, `,"payload":`...)
+	{
+		p := &v.Payload
+		b = rt.AppendString(b, *p)
+
+	}
+	b = append(b, `,"proxy":`...)
+	{
+		p := &v.Proxy
+		b = rt.AppendString(b, *p)
+
+	}
+	b = append(b, `,"type":`...)
+	{
+		p := &v.Type
+		b = p.AppendJSON(b)
+
+	}
+	return rt.CloseObject(b, n)
+}
+
+// Validate reports the first member that is outside of its limits.
+func (v *MatchedRule) Validate() error {
+	{
+		p := &v.Index
+		if *p < 0 {
+			return rt.Invalid("index", "too small")
+		}
+	}
+	{
+		p := &v.Type
+		if err := p.Validate(); err != nil {
+			return err
+		}
+
+	}
+	return nil
+}
+
+// CheckRequired reports the first required member that the JSON object raw does not have, or that
+// is null there and may not be.
+func (*MatchedRule) CheckRequired(raw []byte) error {
+	m, err := rt.Members(raw)
+	if err != nil {
+		return err
+	}
+	_ = m // all members may be optional and plain
+	if err := m.Require("index", false); err != nil {
+		return err
+	}
+	if err := m.Require("list", false); err != nil {
+		return err
+	}
+	if err := m.Require("payload", false); err != nil {
+		return err
+	}
+	if err := m.Require("proxy", false); err != nil {
+		return err
+	}
+	if err := m.Require("type", false); err != nil {
+		return err
+	}
+	if raw := m.Get("type"); raw != nil {
+		if err := (*RuleType)(nil).CheckRequired(raw); err != nil {
+			return err
+		}
+
+	}
+	return nil
+}
 
 // AppendJSON appends v as JSON. Optional members that are nil are left out.
 func (v *Memory) AppendJSON(b []byte) []byte {
@@ -2468,8 +2600,500 @@ func (*ProxyMap) CheckRequired(raw []byte) error {
 }
 
 // AppendJSON appends v as JSON. Optional members that are nil are left out.
+func (v *Route) AppendJSON(b []byte) []byte {
+	n := len(b)
+	b = append(b, `,"askedProcess":`...)
+	{
+		p := &v.AskedProcess
+		b = strconv.AppendBool(b, *p)
+
+	}
+	b = append(b, `,"chains":`...)
+	{
+		p := &v.Chains
+		b = append(b, '[')
+		for i := range *p {
+			if i > 0 {
+				b = append(b, ',')
+			}
+			p := &(*p)[i]
+			b = rt.AppendString(b, *p)
+
+		}
+		b = append(b, ']')
+
+	}
+	if p := v.Error; p != nil {
+		b = append(b, `,"error":`...)
+		b = rt.AppendString(b, *p)
+
+	}
+	if p := v.Lookup; p != nil {
+		b = append(b, `,"lookup":`...)
+		b = p.AppendJSON(b)
+
+	}
+	b = append(b, `,"mode":`...)
+	{
+		p := &v.Mode
+		b = p.AppendJSON(b)
+
+	}
+	b = append(b, `,"rematched":`...)
+	{
+		p := &v.Rematched
+		b = append(b, '[')
+		for i := range *p {
+			if i > 0 {
+				b = append(b, ',')
+			}
+			p := &(*p)[i]
+			b = rt.AppendString(b, *p)
+
+		}
+		b = append(b, ']')
+
+	}
+	if p := v.Rule; p != nil {
+		b = append(b, `,"rule":`...)
+		b = p.AppendJSON(b)
+
+	}
+	if p := &v.Trace; *p != nil {
+		b = append(b, `,"trace":`...)
+		b = append(b, '[')
+		for i := range *p {
+			if i > 0 {
+				b = append(b, ',')
+			}
+			p := &(*p)[i]
+			b = p.AppendJSON(b)
+
+		}
+		b = append(b, ']')
+
+	}
+	b = append(b, `,"traceCut":`...)
+	{
+		p := &v.TraceCut
+		b = strconv.AppendBool(b, *p)
+
+	}
+	return rt.CloseObject(b, n)
+}
+
+// Validate reports the first member that is outside of its limits.
+func (v *Route) Validate() error {
+	if p := v.Lookup; p != nil {
+		if err := p.Validate(); err != nil {
+			return err
+		}
+
+	}
+	{
+		p := &v.Mode
+		if err := p.Validate(); err != nil {
+			return err
+		}
+
+	}
+	if p := v.Rule; p != nil {
+		if err := p.Validate(); err != nil {
+			return err
+		}
+
+	}
+	{
+		p := &v.Trace
+		for i := range *p {
+			p := &(*p)[i]
+			if err := p.Validate(); err != nil {
+				return err
+			}
+
+		}
+
+	}
+	return nil
+}
+
+// CheckRequired reports the first required member that the JSON object raw does not have, or that
+// is null there and may not be.
+func (*Route) CheckRequired(raw []byte) error {
+	m, err := rt.Members(raw)
+	if err != nil {
+		return err
+	}
+	_ = m // all members may be optional and plain
+	if err := m.Require("askedProcess", false); err != nil {
+		return err
+	}
+	if err := m.Require("chains", false); err != nil {
+		return err
+	}
+	if raw := m.Get("lookup"); raw != nil {
+		if err := (*RouteLookup)(nil).CheckRequired(raw); err != nil {
+			return err
+		}
+
+	}
+	if err := m.Require("mode", false); err != nil {
+		return err
+	}
+	if raw := m.Get("mode"); raw != nil {
+		if err := (*Mode)(nil).CheckRequired(raw); err != nil {
+			return err
+		}
+
+	}
+	if err := m.Require("rematched", false); err != nil {
+		return err
+	}
+	if raw := m.Get("rule"); raw != nil {
+		if err := (*MatchedRule)(nil).CheckRequired(raw); err != nil {
+			return err
+		}
+
+	}
+	if raw := m.Get("trace"); raw != nil {
+		if err := rt.EachElement(raw, func(raw []byte) error {
+			if err := (*RouteStep)(nil).CheckRequired(raw); err != nil {
+				return err
+			}
+
+			return nil
+		}); err != nil {
+			return err
+		}
+
+	}
+	if err := m.Require("traceCut", false); err != nil {
+		return err
+	}
+	return nil
+}
+
+// AppendJSON appends v as JSON. Optional members that are nil are left out.
+func (v *RouteLookup) AppendJSON(b []byte) []byte {
+	n := len(b)
+	b = append(b, `,"addresses":`...)
+	{
+		p := &v.Addresses
+		b = append(b, '[')
+		for i := range *p {
+			if i > 0 {
+				b = append(b, ',')
+			}
+			p := &(*p)[i]
+			b = rt.AppendString(b, *p)
+
+		}
+		b = append(b, ']')
+
+	}
+	if p := v.Error; p != nil {
+		b = append(b, `,"error":`...)
+		b = rt.AppendString(b, *p)
+
+	}
+	b = append(b, `,"host":`...)
+	{
+		p := &v.Host
+		b = rt.AppendString(b, *p)
+
+	}
+	return rt.CloseObject(b, n)
+}
+
+// Validate reports the first member that is outside of its limits.
+func (v *RouteLookup) Validate() error {
+	return nil
+}
+
+// CheckRequired reports the first required member that the JSON object raw does not have, or that
+// is null there and may not be.
+func (*RouteLookup) CheckRequired(raw []byte) error {
+	m, err := rt.Members(raw)
+	if err != nil {
+		return err
+	}
+	_ = m // all members may be optional and plain
+	if err := m.Require("addresses", false); err != nil {
+		return err
+	}
+	if err := m.Require("host", false); err != nil {
+		return err
+	}
+	return nil
+}
+
+// AppendJSON appends v as JSON. Optional members that are nil are left out.
+func (v *RouteQuery) AppendJSON(b []byte) []byte {
+	n := len(b)
+	b = append(b, `,"dscp":`...)
+	{
+		p := &v.Dscp
+		b = strconv.AppendInt(b, int64(*p), 10)
+
+	}
+	b = append(b, `,"host":`...)
+	{
+		p := &v.Host
+		b = rt.AppendString(b, *p)
+
+	}
+	b = append(b, `,"inbound":`...)
+	{
+		p := &v.Inbound
+		b = rt.AppendString(b, *p)
+
+	}
+	b = append(b, `,"inboundPort":`...)
+	{
+		p := &v.InboundPort
+		b = strconv.AppendInt(b, int64(*p), 10)
+
+	}
+	b = append(b, `,"ip":`...)
+	{
+		p := &v.IP
+		b = rt.AppendString(b, *p)
+
+	}
+	b = append(b, `,"network":`...)
+	{
+		p := &v.Network
+		b = rt.AppendString(b, *p)
+
+	}
+	b = append(b, `,"port":`...)
+	{
+		p := &v.Port
+		b = strconv.AppendInt(b, int64(*p), 10)
+
+	}
+	b = append(b, `,"process":`...)
+	{
+		p := &v.Process
+		b = rt.AppendString(b, *p)
+
+	}
+	b = append(b, `,"source":`...)
+	{
+		p := &v.Source
+		b = rt.AppendString(b, *p)
+
+	}
+	b = append(b, `,"sourcePort":`...)
+	{
+		p := &v.SourcePort
+		b = strconv.AppendInt(b, int64(*p), 10)
+
+	}
+	b = append(b, `,"trace":`...)
+	{
+		p := &v.Trace
+		b = strconv.AppendBool(b, *p)
+
+	}
+	b = append(b, `,"type":`...)
+	{
+		p := &v.Type
+		b = rt.AppendString(b, *p)
+
+	}
+	if p := v.UID; p != nil {
+		b = append(b, `,"uid":`...)
+		b = strconv.AppendInt(b, int64(*p), 10)
+
+	}
+	b = append(b, `,"user":`...)
+	{
+		p := &v.User
+		b = rt.AppendString(b, *p)
+
+	}
+	return rt.CloseObject(b, n)
+}
+
+// Validate reports the first member that is outside of its limits.
+func (v *RouteQuery) Validate() error {
+	{
+		p := &v.Dscp
+		if *p < 0 {
+			return rt.Invalid("dscp", "too small")
+		}
+		if *p > 63 {
+			return rt.Invalid("dscp", "too large")
+		}
+	}
+	{
+		p := &v.Host
+		if utf8.RuneCountInString(*p) > 255 {
+			return rt.Invalid("host", "too long")
+		}
+	}
+	{
+		p := &v.Inbound
+		if utf8.RuneCountInString(*p) > 4096 {
+			return rt.Invalid("inbound", "too long")
+		}
+	}
+	{
+		p := &v.InboundPort
+		if *p < 0 {
+			return rt.Invalid("inboundPort", "too small")
+		}
+		if *p > 65535 {
+			return rt.Invalid("inboundPort", "too large")
+		}
+	}
+	{
+		p := &v.IP
+		if utf8.RuneCountInString(*p) > 64 {
+			return rt.Invalid("ip", "too long")
+		}
+	}
+	{
+		p := &v.Network
+		if utf8.RuneCountInString(*p) > 8 {
+			return rt.Invalid("network", "too long")
+		}
+	}
+	{
+		p := &v.Port
+		if *p < 0 {
+			return rt.Invalid("port", "too small")
+		}
+		if *p > 65535 {
+			return rt.Invalid("port", "too large")
+		}
+	}
+	{
+		p := &v.Process
+		if utf8.RuneCountInString(*p) > 4096 {
+			return rt.Invalid("process", "too long")
+		}
+	}
+	{
+		p := &v.Source
+		if utf8.RuneCountInString(*p) > 64 {
+			return rt.Invalid("source", "too long")
+		}
+	}
+	{
+		p := &v.SourcePort
+		if *p < 0 {
+			return rt.Invalid("sourcePort", "too small")
+		}
+		if *p > 65535 {
+			return rt.Invalid("sourcePort", "too large")
+		}
+	}
+	{
+		p := &v.Type
+		if utf8.RuneCountInString(*p) > 32 {
+			return rt.Invalid("type", "too long")
+		}
+	}
+	if p := v.UID; p != nil {
+		if *p < 0 {
+			return rt.Invalid("uid", "too small")
+		}
+		if *p > 4.294967295e+09 {
+			return rt.Invalid("uid", "too large")
+		}
+	}
+	{
+		p := &v.User
+		if utf8.RuneCountInString(*p) > 4096 {
+			return rt.Invalid("user", "too long")
+		}
+	}
+	return nil
+}
+
+// CheckRequired reports the first required member that the JSON object raw does not have, or that
+// is null there and may not be.
+func (*RouteQuery) CheckRequired(raw []byte) error {
+	m, err := rt.Members(raw)
+	if err != nil {
+		return err
+	}
+	_ = m // all members may be optional and plain
+	return nil
+}
+
+// AppendJSON appends v as JSON. Optional members that are nil are left out.
+func (v *RouteStep) AppendJSON(b []byte) []byte {
+	n := len(b)
+	b = append(b, `,"holds":`...)
+	{
+		p := &v.Holds
+		b = strconv.AppendBool(b, *p)
+
+	}
+	b = append(b, `,"rule":`...)
+	{
+		p := &v.Rule
+		b = p.AppendJSON(b)
+
+	}
+	b = append(b, `,"why":`...)
+	{
+		p := &v.Why
+		b = rt.AppendString(b, *p)
+
+	}
+	return rt.CloseObject(b, n)
+}
+
+// Validate reports the first member that is outside of its limits.
+func (v *RouteStep) Validate() error {
+	{
+		p := &v.Rule
+		if err := p.Validate(); err != nil {
+			return err
+		}
+
+	}
+	return nil
+}
+
+// CheckRequired reports the first required member that the JSON object raw does not have, or that
+// is null there and may not be.
+func (*RouteStep) CheckRequired(raw []byte) error {
+	m, err := rt.Members(raw)
+	if err != nil {
+		return err
+	}
+	_ = m // all members may be optional and plain
+	if err := m.Require("holds", false); err != nil {
+		return err
+	}
+	if err := m.Require("rule", false); err != nil {
+		return err
+	}
+	if raw := m.Get("rule"); raw != nil {
+		if err := (*MatchedRule)(nil).CheckRequired(raw); err != nil {
+			return err
+		}
+
+	}
+	if err := m.Require("why", false); err != nil {
+		return err
+	}
+	return nil
+}
+
+// AppendJSON appends v as JSON. Optional members that are nil are left out.
 func (v *Rule) AppendJSON(b []byte) []byte {
 	n := len(b)
+	if p := v.Extra; p != nil {
+		b = append(b, `,"extra":`...)
+		b = p.AppendJSON(b)
+
+	}
 	b = append(b, `,"index":`...)
 	{
 		p := &v.Index
@@ -2505,6 +3129,12 @@ func (v *Rule) AppendJSON(b []byte) []byte {
 
 // Validate reports the first member that is outside of its limits.
 func (v *Rule) Validate() error {
+	if p := v.Extra; p != nil {
+		if err := p.Validate(); err != nil {
+			return err
+		}
+
+	}
 	{
 		p := &v.Index
 		if *p < 0 {
@@ -2535,6 +3165,12 @@ func (*Rule) CheckRequired(raw []byte) error {
 		return err
 	}
 	_ = m // all members may be optional and plain
+	if raw := m.Get("extra"); raw != nil {
+		if err := (*RuleExtra)(nil).CheckRequired(raw); err != nil {
+			return err
+		}
+
+	}
 	if err := m.Require("index", false); err != nil {
 		return err
 	}
@@ -2558,6 +3194,113 @@ func (*Rule) CheckRequired(raw []byte) error {
 	}
 	return nil
 }
+
+// AppendJSON appends v as JSON.
+func (v RuleBehavior) AppendJSON(b []byte) []byte { return rt.AppendString(b, string(v)) }
+
+// Validate reports a value that is none of the known ones.
+func (v RuleBehavior) Validate() error {
+	if !v.Valid() {
+		return rt.Invalid("RuleBehavior", "unknown value")
+	}
+	return nil
+}
+
+// CheckRequired finds nothing to miss.
+func (*RuleBehavior) CheckRequired([]byte) error { return nil }
+
+// AppendJSON appends v as JSON. Optional members that are nil are left out.
+func (v *RuleExtra) AppendJSON(b []byte) []byte {
+	n := len(b)
+	b = append(b, `,"disabled":`...)
+	{
+		p := &v.Disabled
+		b = strconv.AppendBool(b, *p)
+
+	}
+	b = append(b, `,"hitAt":`...)
+	{
+		p := &v.HitAt
+		b = rt.AppendTime(b, *p)
+
+	}
+	b = append(b, `,"hitCount":`...)
+	{
+		p := &v.HitCount
+		b = strconv.AppendInt(b, int64(*p), 10)
+
+	}
+	b = append(b, `,"missAt":`...)
+	{
+		p := &v.MissAt
+		b = rt.AppendTime(b, *p)
+
+	}
+	b = append(b, `,"missCount":`...)
+	{
+		p := &v.MissCount
+		b = strconv.AppendInt(b, int64(*p), 10)
+
+	}
+	return rt.CloseObject(b, n)
+}
+
+// Validate reports the first member that is outside of its limits.
+func (v *RuleExtra) Validate() error {
+	{
+		p := &v.HitCount
+		if *p < 0 {
+			return rt.Invalid("hitCount", "too small")
+		}
+	}
+	{
+		p := &v.MissCount
+		if *p < 0 {
+			return rt.Invalid("missCount", "too small")
+		}
+	}
+	return nil
+}
+
+// CheckRequired reports the first required member that the JSON object raw does not have, or that
+// is null there and may not be.
+func (*RuleExtra) CheckRequired(raw []byte) error {
+	m, err := rt.Members(raw)
+	if err != nil {
+		return err
+	}
+	_ = m // all members may be optional and plain
+	if err := m.Require("disabled", false); err != nil {
+		return err
+	}
+	if err := m.Require("hitAt", false); err != nil {
+		return err
+	}
+	if err := m.Require("hitCount", false); err != nil {
+		return err
+	}
+	if err := m.Require("missAt", false); err != nil {
+		return err
+	}
+	if err := m.Require("missCount", false); err != nil {
+		return err
+	}
+	return nil
+}
+
+// AppendJSON appends v as JSON.
+func (v RuleFormat) AppendJSON(b []byte) []byte { return rt.AppendString(b, string(v)) }
+
+// Validate reports a value that is none of the known ones.
+func (v RuleFormat) Validate() error {
+	if !v.Valid() {
+		return rt.Invalid("RuleFormat", "unknown value")
+	}
+	return nil
+}
+
+// CheckRequired finds nothing to miss.
+func (*RuleFormat) CheckRequired([]byte) error { return nil }
 
 // AppendJSON appends v as JSON. Optional members that are nil are left out.
 func (v *RuleList) AppendJSON(b []byte) []byte {
@@ -2621,6 +3364,329 @@ func (*RuleList) CheckRequired(raw []byte) error {
 	}
 	return nil
 }
+
+// AppendJSON appends v as JSON. Optional members that are nil are left out.
+func (v *RuleProvider) AppendJSON(b []byte) []byte {
+	n := len(b)
+	b = append(b, `,"behavior":`...)
+	{
+		p := &v.Behavior
+		b = p.AppendJSON(b)
+
+	}
+	b = append(b, `,"error":`...)
+	{
+		p := &v.Error
+		b = rt.AppendString(b, *p)
+
+	}
+	b = append(b, `,"format":`...)
+	{
+		p := &v.Format
+		b = p.AppendJSON(b)
+
+	}
+	b = append(b, `,"name":`...)
+	{
+		p := &v.Name
+		b = rt.AppendString(b, *p)
+
+	}
+	b = append(b, `,"nextAt":`...)
+	{
+		p := &v.NextAt
+		b = rt.AppendTime(b, *p)
+
+	}
+	if p := &v.Payload; *p != nil {
+		b = append(b, `,"payload":`...)
+		b = append(b, '[')
+		for i := range *p {
+			if i > 0 {
+				b = append(b, ',')
+			}
+			p := &(*p)[i]
+			b = rt.AppendString(b, *p)
+
+		}
+		b = append(b, ']')
+
+	}
+	b = append(b, `,"ruleCount":`...)
+	{
+		p := &v.RuleCount
+		b = strconv.AppendInt(b, int64(*p), 10)
+
+	}
+	b = append(b, `,"triedAt":`...)
+	{
+		p := &v.TriedAt
+		b = rt.AppendTime(b, *p)
+
+	}
+	b = append(b, `,"type":`...)
+	{
+		p := &v.Type
+		b = rt.AppendString(b, *p)
+
+	}
+	b = append(b, `,"updatedAt":`...)
+	{
+		p := &v.UpdatedAt
+		b = rt.AppendTime(b, *p)
+
+	}
+	b = append(b, `,"vehicleType":`...)
+	{
+		p := &v.VehicleType
+		b = p.AppendJSON(b)
+
+	}
+	b = append(b, `,"warningCount":`...)
+	{
+		p := &v.WarningCount
+		b = strconv.AppendInt(b, int64(*p), 10)
+
+	}
+	b = append(b, `,"warnings":`...)
+	{
+		p := &v.Warnings
+		b = append(b, '[')
+		for i := range *p {
+			if i > 0 {
+				b = append(b, ',')
+			}
+			p := &(*p)[i]
+			b = p.AppendJSON(b)
+
+		}
+		b = append(b, ']')
+
+	}
+	return rt.CloseObject(b, n)
+}
+
+// Validate reports the first member that is outside of its limits.
+func (v *RuleProvider) Validate() error {
+	{
+		p := &v.Behavior
+		if err := p.Validate(); err != nil {
+			return err
+		}
+
+	}
+	{
+		p := &v.Format
+		if err := p.Validate(); err != nil {
+			return err
+		}
+
+	}
+	{
+		p := &v.RuleCount
+		if *p < 0 {
+			return rt.Invalid("ruleCount", "too small")
+		}
+	}
+	{
+		p := &v.VehicleType
+		if err := p.Validate(); err != nil {
+			return err
+		}
+
+	}
+	{
+		p := &v.WarningCount
+		if *p < 0 {
+			return rt.Invalid("warningCount", "too small")
+		}
+	}
+	{
+		p := &v.Warnings
+		for i := range *p {
+			p := &(*p)[i]
+			if err := p.Validate(); err != nil {
+				return err
+			}
+
+		}
+
+	}
+	return nil
+}
+
+// CheckRequired reports the first required member that the JSON object raw does not have, or that
+// is null there and may not be.
+func (*RuleProvider) CheckRequired(raw []byte) error {
+	m, err := rt.Members(raw)
+	if err != nil {
+		return err
+	}
+	_ = m // all members may be optional and plain
+	if err := m.Require("behavior", false); err != nil {
+		return err
+	}
+	if raw := m.Get("behavior"); raw != nil {
+		if err := (*RuleBehavior)(nil).CheckRequired(raw); err != nil {
+			return err
+		}
+
+	}
+	if err := m.Require("error", false); err != nil {
+		return err
+	}
+	if err := m.Require("format", false); err != nil {
+		return err
+	}
+	if raw := m.Get("format"); raw != nil {
+		if err := (*RuleFormat)(nil).CheckRequired(raw); err != nil {
+			return err
+		}
+
+	}
+	if err := m.Require("name", false); err != nil {
+		return err
+	}
+	if err := m.Require("nextAt", false); err != nil {
+		return err
+	}
+	if err := m.Require("ruleCount", false); err != nil {
+		return err
+	}
+	if err := m.Require("triedAt", false); err != nil {
+		return err
+	}
+	if err := m.Require("type", false); err != nil {
+		return err
+	}
+	if err := m.Require("updatedAt", false); err != nil {
+		return err
+	}
+	if err := m.Require("vehicleType", false); err != nil {
+		return err
+	}
+	if raw := m.Get("vehicleType"); raw != nil {
+		if err := (*VehicleType)(nil).CheckRequired(raw); err != nil {
+			return err
+		}
+
+	}
+	if err := m.Require("warningCount", false); err != nil {
+		return err
+	}
+	if err := m.Require("warnings", false); err != nil {
+		return err
+	}
+	if raw := m.Get("warnings"); raw != nil {
+		if err := rt.EachElement(raw, func(raw []byte) error {
+			if err := (*LineWarning)(nil).CheckRequired(raw); err != nil {
+				return err
+			}
+
+			return nil
+		}); err != nil {
+			return err
+		}
+
+	}
+	return nil
+}
+
+// AppendJSON appends v as JSON. Optional members that are nil are left out.
+func (v *RuleProviderMap) AppendJSON(b []byte) []byte {
+	n := len(b)
+	b = append(b, `,"providers":`...)
+	{
+		p := &v.Providers
+		{
+			first := true
+			b = append(b, '{')
+			for k, e := range *p {
+				if !first {
+					b = append(b, ',')
+				}
+				first = false
+				b = append(rt.AppendString(b, k), ':')
+				p := &e
+				b = p.AppendJSON(b)
+
+			}
+			b = append(b, '}')
+		}
+
+	}
+	return rt.CloseObject(b, n)
+}
+
+// Validate reports the first member that is outside of its limits.
+func (v *RuleProviderMap) Validate() error {
+	{
+		p := &v.Providers
+		for _, e := range *p {
+			p := &e
+			if err := p.Validate(); err != nil {
+				return err
+			}
+
+		}
+
+	}
+	return nil
+}
+
+// CheckRequired reports the first required member that the JSON object raw does not have, or that
+// is null there and may not be.
+func (*RuleProviderMap) CheckRequired(raw []byte) error {
+	m, err := rt.Members(raw)
+	if err != nil {
+		return err
+	}
+	_ = m // all members may be optional and plain
+	if err := m.Require("providers", false); err != nil {
+		return err
+	}
+	if raw := m.Get("providers"); raw != nil {
+		if err := rt.EachMember(raw, func(raw []byte) error {
+			if err := (*RuleProvider)(nil).CheckRequired(raw); err != nil {
+				return err
+			}
+
+			return nil
+		}); err != nil {
+			return err
+		}
+
+	}
+	return nil
+}
+
+// AppendJSON appends v as JSON.
+func (v *RuleSwitches) AppendJSON(b []byte) []byte {
+	p := v
+	{
+		first := true
+		b = append(b, '{')
+		for k, e := range *p {
+			if !first {
+				b = append(b, ',')
+			}
+			first = false
+			b = append(rt.AppendString(b, k), ':')
+			p := &e
+			b = strconv.AppendBool(b, *p)
+
+		}
+		b = append(b, '}')
+	}
+
+	return b
+}
+
+// Validate finds nothing wrong.
+func (*RuleSwitches) Validate() error { return nil }
+
+// CheckRequired reports a member that is null.
+func (*RuleSwitches) CheckRequired(raw []byte) error { return rt.EachMember(raw, rt.NotNull) }
 
 // AppendJSON appends v as JSON.
 func (v RuleType) AppendJSON(b []byte) []byte { return rt.AppendString(b, string(v)) }
@@ -3298,6 +4364,20 @@ func (v TunStack) Validate() error {
 
 // CheckRequired finds nothing to miss.
 func (*TunStack) CheckRequired([]byte) error { return nil }
+
+// AppendJSON appends v as JSON.
+func (v VehicleType) AppendJSON(b []byte) []byte { return rt.AppendString(b, string(v)) }
+
+// Validate reports a value that is none of the known ones.
+func (v VehicleType) Validate() error {
+	if !v.Valid() {
+		return rt.Invalid("VehicleType", "unknown value")
+	}
+	return nil
+}
+
+// CheckRequired finds nothing to miss.
+func (*VehicleType) CheckRequired([]byte) error { return nil }
 
 // AppendJSON appends v as JSON. Optional members that are nil are left out.
 func (v *Version) AppendJSON(b []byte) []byte {

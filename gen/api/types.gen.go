@@ -159,6 +159,8 @@ const (
 	ErrorCodeTooManyStreams ErrorCode = "too_many_streams"
 	ErrorCodeUnauthorized   ErrorCode = "unauthorized"
 	ErrorCodeUnknownMember  ErrorCode = "unknown_member"
+	ErrorCodeUnknownRule    ErrorCode = "unknown_rule"
+	ErrorCodeUpdateFailed   ErrorCode = "update_failed"
 )
 
 // Valid indicates whether the value is a known member of the ErrorCode enum.
@@ -187,6 +189,10 @@ func (e ErrorCode) Valid() bool {
 	case ErrorCodeUnauthorized:
 		return true
 	case ErrorCodeUnknownMember:
+		return true
+	case ErrorCodeUnknownRule:
+		return true
+	case ErrorCodeUpdateFailed:
 		return true
 	default:
 		return false
@@ -382,40 +388,89 @@ func (e Network) Valid() bool {
 	}
 }
 
+// Defines values for RuleBehavior.
+const (
+	RuleBehaviorClassical RuleBehavior = "Classical"
+	RuleBehaviorDomain    RuleBehavior = "Domain"
+	RuleBehaviorIPCIDR    RuleBehavior = "IPCIDR"
+)
+
+// Valid indicates whether the value is a known member of the RuleBehavior enum.
+func (e RuleBehavior) Valid() bool {
+	switch e {
+	case RuleBehaviorClassical:
+		return true
+	case RuleBehaviorDomain:
+		return true
+	case RuleBehaviorIPCIDR:
+		return true
+	default:
+		return false
+	}
+}
+
+// Defines values for RuleFormat.
+const (
+	RuleFormatEmpty    RuleFormat = ""
+	RuleFormatMrsRule  RuleFormat = "MrsRule"
+	RuleFormatTextRule RuleFormat = "TextRule"
+	RuleFormatYamlRule RuleFormat = "YamlRule"
+)
+
+// Valid indicates whether the value is a known member of the RuleFormat enum.
+func (e RuleFormat) Valid() bool {
+	switch e {
+	case RuleFormatEmpty:
+		return true
+	case RuleFormatMrsRule:
+		return true
+	case RuleFormatTextRule:
+		return true
+	case RuleFormatYamlRule:
+		return true
+	default:
+		return false
+	}
+}
+
 // Defines values for RuleType.
 const (
-	RuleTypeAND              RuleType = "AND"
-	RuleTypeDSCP             RuleType = "DSCP"
-	RuleTypeDomain           RuleType = "Domain"
-	RuleTypeDomainKeyword    RuleType = "DomainKeyword"
-	RuleTypeDomainRegex      RuleType = "DomainRegex"
-	RuleTypeDomainSuffix     RuleType = "DomainSuffix"
-	RuleTypeDstPort          RuleType = "DstPort"
-	RuleTypeGeoIP            RuleType = "GeoIP"
-	RuleTypeGeoSite          RuleType = "GeoSite"
-	RuleTypeIPASN            RuleType = "IPASN"
-	RuleTypeIPCIDR           RuleType = "IPCIDR"
-	RuleTypeIPSuffix         RuleType = "IPSuffix"
-	RuleTypeInName           RuleType = "InName"
-	RuleTypeInPort           RuleType = "InPort"
-	RuleTypeInType           RuleType = "InType"
-	RuleTypeInUser           RuleType = "InUser"
-	RuleTypeMatch            RuleType = "Match"
-	RuleTypeNOT              RuleType = "NOT"
-	RuleTypeNetwork          RuleType = "Network"
-	RuleTypeOR               RuleType = "OR"
-	RuleTypeProcessName      RuleType = "ProcessName"
-	RuleTypeProcessNameRegex RuleType = "ProcessNameRegex"
-	RuleTypeProcessPath      RuleType = "ProcessPath"
-	RuleTypeProcessPathRegex RuleType = "ProcessPathRegex"
-	RuleTypeRuleSet          RuleType = "RuleSet"
-	RuleTypeSrcGeoIP         RuleType = "SrcGeoIP"
-	RuleTypeSrcIPASN         RuleType = "SrcIPASN"
-	RuleTypeSrcIPCIDR        RuleType = "SrcIPCIDR"
-	RuleTypeSrcIPSuffix      RuleType = "SrcIPSuffix"
-	RuleTypeSrcPort          RuleType = "SrcPort"
-	RuleTypeSubRules         RuleType = "SubRules"
-	RuleTypeUID              RuleType = "Uid"
+	RuleTypeAND                 RuleType = "AND"
+	RuleTypeDSCP                RuleType = "DSCP"
+	RuleTypeDomain              RuleType = "Domain"
+	RuleTypeDomainKeyword       RuleType = "DomainKeyword"
+	RuleTypeDomainRegex         RuleType = "DomainRegex"
+	RuleTypeDomainSuffix        RuleType = "DomainSuffix"
+	RuleTypeDomainWildcard      RuleType = "DomainWildcard"
+	RuleTypeDstPort             RuleType = "DstPort"
+	RuleTypeGeoIP               RuleType = "GeoIP"
+	RuleTypeGeoSite             RuleType = "GeoSite"
+	RuleTypeIPASN               RuleType = "IPASN"
+	RuleTypeIPCIDR              RuleType = "IPCIDR"
+	RuleTypeIPSuffix            RuleType = "IPSuffix"
+	RuleTypeInName              RuleType = "InName"
+	RuleTypeInPort              RuleType = "InPort"
+	RuleTypeInType              RuleType = "InType"
+	RuleTypeInUser              RuleType = "InUser"
+	RuleTypeMatch               RuleType = "Match"
+	RuleTypeNOT                 RuleType = "NOT"
+	RuleTypeNetwork             RuleType = "Network"
+	RuleTypeOR                  RuleType = "OR"
+	RuleTypeProcessName         RuleType = "ProcessName"
+	RuleTypeProcessNameRegex    RuleType = "ProcessNameRegex"
+	RuleTypeProcessNameWildcard RuleType = "ProcessNameWildcard"
+	RuleTypeProcessPath         RuleType = "ProcessPath"
+	RuleTypeProcessPathRegex    RuleType = "ProcessPathRegex"
+	RuleTypeProcessPathWildcard RuleType = "ProcessPathWildcard"
+	RuleTypeRematchName         RuleType = "RematchName"
+	RuleTypeRuleSet             RuleType = "RuleSet"
+	RuleTypeSrcGeoIP            RuleType = "SrcGeoIP"
+	RuleTypeSrcIPASN            RuleType = "SrcIPASN"
+	RuleTypeSrcIPCIDR           RuleType = "SrcIPCIDR"
+	RuleTypeSrcIPSuffix         RuleType = "SrcIPSuffix"
+	RuleTypeSrcPort             RuleType = "SrcPort"
+	RuleTypeSubRules            RuleType = "SubRules"
+	RuleTypeUID                 RuleType = "Uid"
 )
 
 // Valid indicates whether the value is a known member of the RuleType enum.
@@ -432,6 +487,8 @@ func (e RuleType) Valid() bool {
 	case RuleTypeDomainRegex:
 		return true
 	case RuleTypeDomainSuffix:
+		return true
+	case RuleTypeDomainWildcard:
 		return true
 	case RuleTypeDstPort:
 		return true
@@ -465,9 +522,15 @@ func (e RuleType) Valid() bool {
 		return true
 	case RuleTypeProcessNameRegex:
 		return true
+	case RuleTypeProcessNameWildcard:
+		return true
 	case RuleTypeProcessPath:
 		return true
 	case RuleTypeProcessPathRegex:
+		return true
+	case RuleTypeProcessPathWildcard:
+		return true
+	case RuleTypeRematchName:
 		return true
 	case RuleTypeRuleSet:
 		return true
@@ -547,6 +610,30 @@ func (e TunStack) Valid() bool {
 	case TunStackMixed:
 		return true
 	case TunStackSystem:
+		return true
+	default:
+		return false
+	}
+}
+
+// Defines values for VehicleType.
+const (
+	VehicleTypeCompatible VehicleType = "Compatible"
+	VehicleTypeFile       VehicleType = "File"
+	VehicleTypeHTTP       VehicleType = "HTTP"
+	VehicleTypeInline     VehicleType = "Inline"
+)
+
+// Valid indicates whether the value is a known member of the VehicleType enum.
+func (e VehicleType) Valid() bool {
+	switch e {
+	case VehicleTypeCompatible:
+		return true
+	case VehicleTypeFile:
+		return true
+	case VehicleTypeHTTP:
+		return true
+	case VehicleTypeInline:
 		return true
 	default:
 		return false
@@ -990,6 +1077,19 @@ type Hello struct {
 // InboundType How the connection came in.
 type InboundType string
 
+// LineWarning A line of a provider that was left out.
+type LineWarning struct {
+	// Line The line, from 1; of a binary set the entry.
+	//
+	// Example: 7
+	Line int `json:"line"`
+
+	// Message The line, cut short, and what is wrong with it.
+	//
+	// Example: "FOO,x": unsupported rule type: FOO
+	Message string `json:"message"`
+}
+
 // LogEvent One event of the log.
 type LogEvent struct {
 	// Payload The text.
@@ -1022,6 +1122,32 @@ type LogLevel string
 
 // LogType The level of an event.
 type LogType string
+
+// MatchedRule A rule, and where it stands.
+type MatchedRule struct {
+	// Index Its position in its list, from 0.
+	//
+	// Example: 1
+	Index int `json:"index"`
+
+	// List `rules`, or `sub-rules` where a rematch led there.
+	//
+	// Example: rules
+	List string `json:"list"`
+
+	// Payload What it looks for.
+	//
+	// Example: example.test
+	Payload string `json:"payload"`
+
+	// Proxy Where it sends, or the name of the sub-rules.
+	//
+	// Example: Auto
+	Proxy string `json:"proxy"`
+
+	// Type The kind of a rule.
+	Type RuleType `json:"type"`
+}
 
 // Memory Memory in bytes.
 type Memory struct {
@@ -1262,8 +1388,150 @@ type ProxyMap struct {
 	Proxies map[string]Proxy `json:"proxies"`
 }
 
+// Route Where a connection would go, and why.
+type Route struct {
+	// AskedProcess Whether a rule asked for the process.
+	AskedProcess bool `json:"askedProcess"`
+
+	// Chains The node first, the outermost group last, as in a connection.
+	//
+	// Example: ["Tokyo 01","Auto"]
+	Chains []string `json:"chains"`
+
+	// Error Why it goes nowhere; absent if it does.
+	//
+	// Example: flow loops
+	Error *string `json:"error,omitempty"`
+
+	// Lookup The name that a rule made the daemon look up.
+	Lookup *RouteLookup `json:"lookup,omitempty"`
+
+	// Mode Whether rules decide, or one group, or nothing.
+	Mode Mode `json:"mode"`
+
+	// Rematched The nodes of type rematch that it went through, in order.
+	//
+	// Example: []
+	Rematched []string `json:"rematched"`
+
+	// Rule A rule, and where it stands.
+	Rule *MatchedRule `json:"rule,omitempty"`
+
+	// Trace Every rule that was looked at, in order; only where it was asked for.
+	Trace []RouteStep `json:"trace,omitempty"`
+
+	// TraceCut Whether there were more rules than a trace holds.
+	TraceCut bool `json:"traceCut"`
+}
+
+// RouteLookup The name that a rule made the daemon look up.
+type RouteLookup struct {
+	// Addresses What was found.
+	//
+	// Example: ["192.0.2.7"]
+	Addresses []string `json:"addresses"`
+
+	// Error Why nothing was found; absent if something was.
+	//
+	// Example: no such host
+	Error *string `json:"error,omitempty"`
+
+	// Host The name.
+	//
+	// Example: www.example.test
+	Host string `json:"host"`
+}
+
+// RouteQuery A connection that somebody asks about. It has a host or an address, or both.
+type RouteQuery struct {
+	// Dscp The DSCP of its packets.
+	//
+	// Example: 0
+	Dscp int `json:"dscp,omitempty"`
+
+	// Host Where it goes, a name or an address.
+	//
+	// Example: www.example.test
+	Host string `json:"host,omitempty"`
+
+	// Inbound The name of the inbound it comes in by.
+	//
+	// Example: DEFAULT-MIXED
+	Inbound string `json:"inbound,omitempty"`
+
+	// InboundPort The port of that inbound.
+	//
+	// Example: 7890
+	InboundPort int `json:"inboundPort,omitempty"`
+
+	// IP What the name resolves to, or where it goes.
+	//
+	// Example: 192.0.2.7
+	IP string `json:"ip,omitempty"`
+
+	// Network The transport, tcp or udp in any case; tcp if empty.
+	//
+	// Example: tcp
+	Network string `json:"network,omitempty"`
+
+	// Port The port it goes to.
+	//
+	// Example: 443
+	Port int `json:"port,omitempty"`
+
+	// Process The path of the program that opens it, or its name.
+	//
+	// Example: /usr/bin/curl
+	Process string `json:"process,omitempty"`
+
+	// Source The client's address.
+	//
+	// Example: 192.168.1.20
+	Source string `json:"source,omitempty"`
+
+	// SourcePort The client's port.
+	//
+	// Example: 50000
+	SourcePort int `json:"sourcePort,omitempty"`
+
+	// Trace Whether every rule that was looked at is to be listed.
+	Trace bool `json:"trace,omitempty"`
+
+	// Type The kind of that inbound, as in the metadata of a connection, in any case.
+	//
+	// Example: HTTPS
+	Type string `json:"type,omitempty"`
+
+	// UID The user that opens it.
+	//
+	// Example: 1000
+	UID *int64 `json:"uid,omitempty"`
+
+	// User The user at the inbound.
+	//
+	// Example: me
+	User string `json:"user,omitempty"`
+}
+
+// RouteStep One rule that was looked at.
+type RouteStep struct {
+	// Holds Whether it holds.
+	Holds bool `json:"holds"`
+
+	// Rule A rule, and where it stands.
+	Rule MatchedRule `json:"rule"`
+
+	// Why Why it does not, or did not decide; empty for the one that did.
+	//
+	// Example: the port 443 is not 80
+	Why string `json:"why"`
+}
+
 // Rule One rule.
 type Rule struct {
+	// Extra How often a rule was looked at. Times are exact to the second. They begin anew when the rules change.
+	Extra *RuleExtra `json:"extra,omitempty"`
+
 	// Index Its position, from 0.
 	//
 	// Example: 0
@@ -1279,7 +1547,7 @@ type Rule struct {
 	// Example: Auto
 	Proxy string `json:"proxy"`
 
-	// Size Entries of its list, -1 if it has none.
+	// Size Entries of its geo list, -1 if it has none.
 	//
 	// Example: -1
 	Size int `json:"size"`
@@ -1288,11 +1556,110 @@ type Rule struct {
 	Type RuleType `json:"type"`
 }
 
+// RuleBehavior What the entries of a rule provider are.
+type RuleBehavior string
+
+// RuleExtra How often a rule was looked at. Times are exact to the second. They begin anew when the rules change.
+type RuleExtra struct {
+	// Disabled Whether it is switched off.
+	Disabled bool `json:"disabled"`
+
+	// HitAt When it held last; the year 1 for never.
+	//
+	// Example: 2026-01-02T03:04:05Z
+	HitAt time.Time `json:"hitAt"`
+
+	// HitCount How often it held.
+	//
+	// Example: 3
+	HitCount int64 `json:"hitCount"`
+
+	// MissAt When it was passed over last; the year 1 for never.
+	//
+	// Example: 2026-01-02T03:04:05Z
+	MissAt time.Time `json:"missAt"`
+
+	// MissCount How often it was passed over.
+	//
+	// Example: 9
+	MissCount int64 `json:"missCount"`
+}
+
+// RuleFormat How a rule provider is written; empty for one that is written in the configuration.
+type RuleFormat string
+
 // RuleList Rules in match order.
 type RuleList struct {
 	// Rules The rules.
 	Rules []Rule `json:"rules"`
 }
+
+// RuleProvider A set of rules that comes from elsewhere.
+type RuleProvider struct {
+	// Behavior What the entries of a rule provider are.
+	Behavior RuleBehavior `json:"behavior"`
+
+	// Error Why the last try failed, empty if it did not. What was there before is still used.
+	//
+	// Example:
+	Error string `json:"error"`
+
+	// Format How a rule provider is written; empty for one that is written in the configuration.
+	Format RuleFormat `json:"format"`
+
+	// Name Its name.
+	//
+	// Example: sites
+	Name string `json:"name"`
+
+	// NextAt When it is updated next by itself; the year 1 for never.
+	//
+	// Example: 2026-01-03T03:04:05Z
+	NextAt time.Time `json:"nextAt"`
+
+	// Payload The entries; only of those that are written in the configuration.
+	Payload []string `json:"payload,omitempty"`
+
+	// RuleCount Entries.
+	//
+	// Example: 1200
+	RuleCount int `json:"ruleCount"`
+
+	// TriedAt When it was last tried to update; the year 1 for never.
+	//
+	// Example: 2026-01-02T03:04:05Z
+	TriedAt time.Time `json:"triedAt"`
+
+	// Type The word Rule.
+	//
+	// Example: Rule
+	Type string `json:"type"`
+
+	// UpdatedAt When it was last known to be up to date; the year 1 for never.
+	//
+	// Example: 2026-01-02T03:04:05Z
+	UpdatedAt time.Time `json:"updatedAt"`
+
+	// VehicleType Where a provider comes from.
+	VehicleType VehicleType `json:"vehicleType"`
+
+	// WarningCount How many lines were left out.
+	//
+	// Example: 0
+	WarningCount int `json:"warningCount"`
+
+	// Warnings The first lines that were left out.
+	Warnings []LineWarning `json:"warnings"`
+}
+
+// RuleProviderMap Rule providers by name.
+type RuleProviderMap struct {
+	// Providers The rule providers.
+	Providers map[string]RuleProvider `json:"providers"`
+}
+
+// RuleSwitches Whether rules are off, by their index.
+type RuleSwitches map[string]bool
 
 // RuleType The kind of a rule.
 type RuleType string
@@ -1484,6 +1851,9 @@ type TunPatch struct {
 // TunStack The network stack of the TUN device.
 type TunStack string
 
+// VehicleType Where a provider comes from.
+type VehicleType string
+
 // Version The version of the daemon.
 type Version struct {
 	// Meta Always true; panels choose their features by it.
@@ -1554,3 +1924,9 @@ type ReplaceConfigsJSONRequestBody = ConfigSource
 
 // SelectProxyJSONRequestBody defines body for SelectProxy for application/json ContentType.
 type SelectProxyJSONRequestBody = Selection
+
+// SwitchRulesJSONRequestBody defines body for SwitchRules for application/json ContentType.
+type SwitchRulesJSONRequestBody = RuleSwitches
+
+// MatchRulesJSONRequestBody defines body for MatchRules for application/json ContentType.
+type MatchRulesJSONRequestBody = RouteQuery

@@ -141,6 +141,13 @@ type ClientInterface interface {
 	// Corresponds with PUT /configs (the `ReplaceConfigs` operationId).
 	ReplaceConfigs(ctx context.Context, params *ReplaceConfigsParams, body ReplaceConfigsJSONRequestBody, reqEditors ...RequestEditorFn) (*http.Response, error)
 
+	// UpdateGeo Update the geo data
+	//
+	// Downloads the files of geo data that rules need, checks them, and uses them in place of the old ones; connections do not notice. The answer waits for that. A body is not looked at.
+	//
+	// Corresponds with POST /configs/geo (the `UpdateGeo` operationId).
+	UpdateGeo(ctx context.Context, reqEditors ...RequestEditorFn) (*http.Response, error)
+
 	// CloseAllConnections Close all connections
 	//
 	// Closes every live connection. The totals stay.
@@ -197,6 +204,27 @@ type ClientInterface interface {
 	// Corresponds with GET /memory (the `StreamMemory` operationId).
 	StreamMemory(ctx context.Context, reqEditors ...RequestEditorFn) (*http.Response, error)
 
+	// ListRuleProviders List rule providers
+	//
+	// Answers every rule provider by its name.
+	//
+	// Corresponds with GET /providers/rules (the `ListRuleProviders` operationId).
+	ListRuleProviders(ctx context.Context, reqEditors ...RequestEditorFn) (*http.Response, error)
+
+	// GetRuleProvider Show a rule provider
+	//
+	// Answers one rule provider.
+	//
+	// Corresponds with GET /providers/rules/{name} (the `GetRuleProvider` operationId).
+	GetRuleProvider(ctx context.Context, name string, reqEditors ...RequestEditorFn) (*http.Response, error)
+
+	// UpdateRuleProvider Load a rule provider anew
+	//
+	// Downloads or reads the set and uses it; the answer waits for that. When it fails, the set that was there stays.
+	//
+	// Corresponds with PUT /providers/rules/{name} (the `UpdateRuleProvider` operationId).
+	UpdateRuleProvider(ctx context.Context, name string, reqEditors ...RequestEditorFn) (*http.Response, error)
+
 	// ListProxies List nodes and groups
 	//
 	// Answers every node and every group, the built-in ones and `GLOBAL` included.
@@ -243,12 +271,55 @@ type ClientInterface interface {
 	// Corresponds with GET /rules (the `ListRules` operationId).
 	ListRules(ctx context.Context, reqEditors ...RequestEditorFn) (*http.Response, error)
 
+	// SwitchRulesWithBody Switch rules off or on
+	//
+	// Switches rules, by their index, off (`true`) or on again (`false`): all that are named, or none when one of them is not there. It lasts until the configuration is read again.
+	//
+	// Takes any type of body and a specified content type.
+	//
+	// Corresponds with PATCH /rules/disable (the `SwitchRules` operationId).
+	SwitchRulesWithBody(ctx context.Context, contentType string, body io.Reader, reqEditors ...RequestEditorFn) (*http.Response, error)
+
+	// SwitchRules Switch rules off or on
+	//
+	// Switches rules, by their index, off (`true`) or on again (`false`): all that are named, or none when one of them is not there. It lasts until the configuration is read again.
+	//
+	// Takes a body of the `application/json` content type.
+	//
+	// Corresponds with PATCH /rules/disable (the `SwitchRules` operationId).
+	SwitchRules(ctx context.Context, body SwitchRulesJSONRequestBody, reqEditors ...RequestEditorFn) (*http.Response, error)
+
+	// MatchRulesWithBody Explain a route
+	//
+	// Says where a connection would go, and why, by the rules that carry traffic now. Nothing is opened and nothing is counted; a name is looked up where a rule asks for its address.
+	//
+	// Takes any type of body and a specified content type.
+	//
+	// Corresponds with POST /rules/match (the `MatchRules` operationId).
+	MatchRulesWithBody(ctx context.Context, contentType string, body io.Reader, reqEditors ...RequestEditorFn) (*http.Response, error)
+
+	// MatchRules Explain a route
+	//
+	// Says where a connection would go, and why, by the rules that carry traffic now. Nothing is opened and nothing is counted; a name is looked up where a rule asks for its address.
+	//
+	// Takes a body of the `application/json` content type.
+	//
+	// Corresponds with POST /rules/match (the `MatchRules` operationId).
+	MatchRules(ctx context.Context, body MatchRulesJSONRequestBody, reqEditors ...RequestEditorFn) (*http.Response, error)
+
 	// StreamTraffic Follow the traffic
 	//
 	// Sends once a second how many bytes were relayed in that second.
 	//
 	// Corresponds with GET /traffic (the `StreamTraffic` operationId).
 	StreamTraffic(ctx context.Context, reqEditors ...RequestEditorFn) (*http.Response, error)
+
+	// UpgradeGeo Update the geo data
+	//
+	// Downloads the files of geo data that rules need, checks them, and uses them in place of the old ones; connections do not notice. The answer waits for that. A body is not looked at. It is the same as `POST /configs/geo`.
+	//
+	// Corresponds with POST /upgrade/geo (the `UpgradeGeo` operationId).
+	UpgradeGeo(ctx context.Context, reqEditors ...RequestEditorFn) (*http.Response, error)
 
 	// GetVersion Tell the version
 	//
@@ -358,6 +429,23 @@ func (c *Client) ReplaceConfigsWithBody(ctx context.Context, params *ReplaceConf
 // Corresponds with PUT /configs (the `ReplaceConfigs` operationId).
 func (c *Client) ReplaceConfigs(ctx context.Context, params *ReplaceConfigsParams, body ReplaceConfigsJSONRequestBody, reqEditors ...RequestEditorFn) (*http.Response, error) {
 	req, err := NewReplaceConfigsRequest(c.Server, params, body)
+	if err != nil {
+		return nil, err
+	}
+	req = req.WithContext(ctx)
+	if err := c.applyEditors(ctx, req, reqEditors); err != nil {
+		return nil, err
+	}
+	return c.Client.Do(req)
+}
+
+// UpdateGeo Update the geo data
+//
+// Downloads the files of geo data that rules need, checks them, and uses them in place of the old ones; connections do not notice. The answer waits for that. A body is not looked at.
+//
+// Corresponds with POST /configs/geo (the `UpdateGeo` operationId).
+func (c *Client) UpdateGeo(ctx context.Context, reqEditors ...RequestEditorFn) (*http.Response, error) {
+	req, err := NewUpdateGeoRequest(c.Server)
 	if err != nil {
 		return nil, err
 	}
@@ -504,6 +592,57 @@ func (c *Client) StreamMemory(ctx context.Context, reqEditors ...RequestEditorFn
 	return c.Client.Do(req)
 }
 
+// ListRuleProviders List rule providers
+//
+// Answers every rule provider by its name.
+//
+// Corresponds with GET /providers/rules (the `ListRuleProviders` operationId).
+func (c *Client) ListRuleProviders(ctx context.Context, reqEditors ...RequestEditorFn) (*http.Response, error) {
+	req, err := NewListRuleProvidersRequest(c.Server)
+	if err != nil {
+		return nil, err
+	}
+	req = req.WithContext(ctx)
+	if err := c.applyEditors(ctx, req, reqEditors); err != nil {
+		return nil, err
+	}
+	return c.Client.Do(req)
+}
+
+// GetRuleProvider Show a rule provider
+//
+// Answers one rule provider.
+//
+// Corresponds with GET /providers/rules/{name} (the `GetRuleProvider` operationId).
+func (c *Client) GetRuleProvider(ctx context.Context, name string, reqEditors ...RequestEditorFn) (*http.Response, error) {
+	req, err := NewGetRuleProviderRequest(c.Server, name)
+	if err != nil {
+		return nil, err
+	}
+	req = req.WithContext(ctx)
+	if err := c.applyEditors(ctx, req, reqEditors); err != nil {
+		return nil, err
+	}
+	return c.Client.Do(req)
+}
+
+// UpdateRuleProvider Load a rule provider anew
+//
+// Downloads or reads the set and uses it; the answer waits for that. When it fails, the set that was there stays.
+//
+// Corresponds with PUT /providers/rules/{name} (the `UpdateRuleProvider` operationId).
+func (c *Client) UpdateRuleProvider(ctx context.Context, name string, reqEditors ...RequestEditorFn) (*http.Response, error) {
+	req, err := NewUpdateRuleProviderRequest(c.Server, name)
+	if err != nil {
+		return nil, err
+	}
+	req = req.WithContext(ctx)
+	if err := c.applyEditors(ctx, req, reqEditors); err != nil {
+		return nil, err
+	}
+	return c.Client.Do(req)
+}
+
 // ListProxies List nodes and groups
 //
 // Answers every node and every group, the built-in ones and `GLOBAL` included.
@@ -610,6 +749,82 @@ func (c *Client) ListRules(ctx context.Context, reqEditors ...RequestEditorFn) (
 	return c.Client.Do(req)
 }
 
+// SwitchRulesWithBody Switch rules off or on
+//
+// Switches rules, by their index, off (`true`) or on again (`false`): all that are named, or none when one of them is not there. It lasts until the configuration is read again.
+//
+// Takes any type of body and a specified content type.
+//
+// Corresponds with PATCH /rules/disable (the `SwitchRules` operationId).
+func (c *Client) SwitchRulesWithBody(ctx context.Context, contentType string, body io.Reader, reqEditors ...RequestEditorFn) (*http.Response, error) {
+	req, err := NewSwitchRulesRequestWithBody(c.Server, contentType, body)
+	if err != nil {
+		return nil, err
+	}
+	req = req.WithContext(ctx)
+	if err := c.applyEditors(ctx, req, reqEditors); err != nil {
+		return nil, err
+	}
+	return c.Client.Do(req)
+}
+
+// SwitchRules Switch rules off or on
+//
+// Switches rules, by their index, off (`true`) or on again (`false`): all that are named, or none when one of them is not there. It lasts until the configuration is read again.
+//
+// Takes a body of the `application/json` content type.
+//
+// Corresponds with PATCH /rules/disable (the `SwitchRules` operationId).
+func (c *Client) SwitchRules(ctx context.Context, body SwitchRulesJSONRequestBody, reqEditors ...RequestEditorFn) (*http.Response, error) {
+	req, err := NewSwitchRulesRequest(c.Server, body)
+	if err != nil {
+		return nil, err
+	}
+	req = req.WithContext(ctx)
+	if err := c.applyEditors(ctx, req, reqEditors); err != nil {
+		return nil, err
+	}
+	return c.Client.Do(req)
+}
+
+// MatchRulesWithBody Explain a route
+//
+// Says where a connection would go, and why, by the rules that carry traffic now. Nothing is opened and nothing is counted; a name is looked up where a rule asks for its address.
+//
+// Takes any type of body and a specified content type.
+//
+// Corresponds with POST /rules/match (the `MatchRules` operationId).
+func (c *Client) MatchRulesWithBody(ctx context.Context, contentType string, body io.Reader, reqEditors ...RequestEditorFn) (*http.Response, error) {
+	req, err := NewMatchRulesRequestWithBody(c.Server, contentType, body)
+	if err != nil {
+		return nil, err
+	}
+	req = req.WithContext(ctx)
+	if err := c.applyEditors(ctx, req, reqEditors); err != nil {
+		return nil, err
+	}
+	return c.Client.Do(req)
+}
+
+// MatchRules Explain a route
+//
+// Says where a connection would go, and why, by the rules that carry traffic now. Nothing is opened and nothing is counted; a name is looked up where a rule asks for its address.
+//
+// Takes a body of the `application/json` content type.
+//
+// Corresponds with POST /rules/match (the `MatchRules` operationId).
+func (c *Client) MatchRules(ctx context.Context, body MatchRulesJSONRequestBody, reqEditors ...RequestEditorFn) (*http.Response, error) {
+	req, err := NewMatchRulesRequest(c.Server, body)
+	if err != nil {
+		return nil, err
+	}
+	req = req.WithContext(ctx)
+	if err := c.applyEditors(ctx, req, reqEditors); err != nil {
+		return nil, err
+	}
+	return c.Client.Do(req)
+}
+
 // StreamTraffic Follow the traffic
 //
 // Sends once a second how many bytes were relayed in that second.
@@ -617,6 +832,23 @@ func (c *Client) ListRules(ctx context.Context, reqEditors ...RequestEditorFn) (
 // Corresponds with GET /traffic (the `StreamTraffic` operationId).
 func (c *Client) StreamTraffic(ctx context.Context, reqEditors ...RequestEditorFn) (*http.Response, error) {
 	req, err := NewStreamTrafficRequest(c.Server)
+	if err != nil {
+		return nil, err
+	}
+	req = req.WithContext(ctx)
+	if err := c.applyEditors(ctx, req, reqEditors); err != nil {
+		return nil, err
+	}
+	return c.Client.Do(req)
+}
+
+// UpgradeGeo Update the geo data
+//
+// Downloads the files of geo data that rules need, checks them, and uses them in place of the old ones; connections do not notice. The answer waits for that. A body is not looked at. It is the same as `POST /configs/geo`.
+//
+// Corresponds with POST /upgrade/geo (the `UpgradeGeo` operationId).
+func (c *Client) UpgradeGeo(ctx context.Context, reqEditors ...RequestEditorFn) (*http.Response, error) {
+	req, err := NewUpgradeGeoRequest(c.Server)
 	if err != nil {
 		return nil, err
 	}
@@ -801,6 +1033,33 @@ func NewReplaceConfigsRequestWithBody(server string, params *ReplaceConfigsParam
 	}
 
 	req.Header.Add("Content-Type", contentType)
+
+	return req, nil
+}
+
+// NewUpdateGeoRequest constructs an http.Request for the UpdateGeo method
+func NewUpdateGeoRequest(server string) (*http.Request, error) {
+	var err error
+
+	serverURL, err := url.Parse(server)
+	if err != nil {
+		return nil, err
+	}
+
+	operationPath := fmt.Sprintf("/configs/geo")
+	if operationPath[0] == '/' {
+		operationPath = "." + operationPath
+	}
+
+	queryURL, err := serverURL.Parse(operationPath)
+	if err != nil {
+		return nil, err
+	}
+
+	req, err := http.NewRequest(http.MethodPost, queryURL.String(), nil)
+	if err != nil {
+		return nil, err
+	}
 
 	return req, nil
 }
@@ -1109,6 +1368,109 @@ func NewStreamMemoryRequest(server string) (*http.Request, error) {
 	return req, nil
 }
 
+// NewListRuleProvidersRequest constructs an http.Request for the ListRuleProviders method
+func NewListRuleProvidersRequest(server string) (*http.Request, error) {
+	var err error
+
+	serverURL, err := url.Parse(server)
+	if err != nil {
+		return nil, err
+	}
+
+	operationPath := fmt.Sprintf("/providers/rules")
+	if operationPath[0] == '/' {
+		operationPath = "." + operationPath
+	}
+
+	queryURL, err := serverURL.Parse(operationPath)
+	if err != nil {
+		return nil, err
+	}
+
+	req, err := http.NewRequest(http.MethodGet, queryURL.String(), nil)
+	if err != nil {
+		return nil, err
+	}
+
+	return req, nil
+}
+
+// NewGetRuleProviderRequest constructs an http.Request for the GetRuleProvider method
+func NewGetRuleProviderRequest(server string, name string) (*http.Request, error) {
+	var err error
+
+	var pathParam0 string
+
+	pathParam0, err = runtime.StyleParamWithOptions("simple", false, "name", name, runtime.StyleParamOptions{ParamLocation: runtime.ParamLocationPath, Type: "string", Format: ""})
+	if err != nil {
+		return nil, err
+	}
+
+	if pathParam0 == "." || pathParam0 == ".." { // switchyard: or it would be resolved away
+		pathParam0 = strings.ReplaceAll(pathParam0, ".", "%2E") // switchyard: the same name
+	} // switchyard: end
+
+	serverURL, err := url.Parse(server)
+	if err != nil {
+		return nil, err
+	}
+
+	operationPath := fmt.Sprintf("/providers/rules/%s", pathParam0)
+	if operationPath[0] == '/' {
+		operationPath = "." + operationPath
+	}
+
+	queryURL, err := serverURL.Parse(operationPath)
+	if err != nil {
+		return nil, err
+	}
+
+	req, err := http.NewRequest(http.MethodGet, queryURL.String(), nil)
+	if err != nil {
+		return nil, err
+	}
+
+	return req, nil
+}
+
+// NewUpdateRuleProviderRequest constructs an http.Request for the UpdateRuleProvider method
+func NewUpdateRuleProviderRequest(server string, name string) (*http.Request, error) {
+	var err error
+
+	var pathParam0 string
+
+	pathParam0, err = runtime.StyleParamWithOptions("simple", false, "name", name, runtime.StyleParamOptions{ParamLocation: runtime.ParamLocationPath, Type: "string", Format: ""})
+	if err != nil {
+		return nil, err
+	}
+
+	if pathParam0 == "." || pathParam0 == ".." { // switchyard: or it would be resolved away
+		pathParam0 = strings.ReplaceAll(pathParam0, ".", "%2E") // switchyard: the same name
+	} // switchyard: end
+
+	serverURL, err := url.Parse(server)
+	if err != nil {
+		return nil, err
+	}
+
+	operationPath := fmt.Sprintf("/providers/rules/%s", pathParam0)
+	if operationPath[0] == '/' {
+		operationPath = "." + operationPath
+	}
+
+	queryURL, err := serverURL.Parse(operationPath)
+	if err != nil {
+		return nil, err
+	}
+
+	req, err := http.NewRequest(http.MethodPut, queryURL.String(), nil)
+	if err != nil {
+		return nil, err
+	}
+
+	return req, nil
+}
+
 // NewListProxiesRequest constructs an http.Request for the ListProxies method
 func NewListProxiesRequest(server string) (*http.Request, error) {
 	var err error
@@ -1290,6 +1652,86 @@ func NewListRulesRequest(server string) (*http.Request, error) {
 	return req, nil
 }
 
+// NewSwitchRulesRequest calls the generic SwitchRules builder with application/json body
+func NewSwitchRulesRequest(server string, body SwitchRulesJSONRequestBody) (*http.Request, error) {
+	var bodyReader io.Reader
+	buf, err := json.Marshal(body)
+	if err != nil {
+		return nil, err
+	}
+	bodyReader = bytes.NewReader(buf)
+	return NewSwitchRulesRequestWithBody(server, "application/json", bodyReader)
+}
+
+// NewSwitchRulesRequestWithBody constructs an http.Request for the SwitchRules method, with any body, and a specified content type
+func NewSwitchRulesRequestWithBody(server string, contentType string, body io.Reader) (*http.Request, error) {
+	var err error
+
+	serverURL, err := url.Parse(server)
+	if err != nil {
+		return nil, err
+	}
+
+	operationPath := fmt.Sprintf("/rules/disable")
+	if operationPath[0] == '/' {
+		operationPath = "." + operationPath
+	}
+
+	queryURL, err := serverURL.Parse(operationPath)
+	if err != nil {
+		return nil, err
+	}
+
+	req, err := http.NewRequest(http.MethodPatch, queryURL.String(), body)
+	if err != nil {
+		return nil, err
+	}
+
+	req.Header.Add("Content-Type", contentType)
+
+	return req, nil
+}
+
+// NewMatchRulesRequest calls the generic MatchRules builder with application/json body
+func NewMatchRulesRequest(server string, body MatchRulesJSONRequestBody) (*http.Request, error) {
+	var bodyReader io.Reader
+	buf, err := json.Marshal(body)
+	if err != nil {
+		return nil, err
+	}
+	bodyReader = bytes.NewReader(buf)
+	return NewMatchRulesRequestWithBody(server, "application/json", bodyReader)
+}
+
+// NewMatchRulesRequestWithBody constructs an http.Request for the MatchRules method, with any body, and a specified content type
+func NewMatchRulesRequestWithBody(server string, contentType string, body io.Reader) (*http.Request, error) {
+	var err error
+
+	serverURL, err := url.Parse(server)
+	if err != nil {
+		return nil, err
+	}
+
+	operationPath := fmt.Sprintf("/rules/match")
+	if operationPath[0] == '/' {
+		operationPath = "." + operationPath
+	}
+
+	queryURL, err := serverURL.Parse(operationPath)
+	if err != nil {
+		return nil, err
+	}
+
+	req, err := http.NewRequest(http.MethodPost, queryURL.String(), body)
+	if err != nil {
+		return nil, err
+	}
+
+	req.Header.Add("Content-Type", contentType)
+
+	return req, nil
+}
+
 // NewStreamTrafficRequest constructs an http.Request for the StreamTraffic method
 func NewStreamTrafficRequest(server string) (*http.Request, error) {
 	var err error
@@ -1310,6 +1752,33 @@ func NewStreamTrafficRequest(server string) (*http.Request, error) {
 	}
 
 	req, err := http.NewRequest(http.MethodGet, queryURL.String(), nil)
+	if err != nil {
+		return nil, err
+	}
+
+	return req, nil
+}
+
+// NewUpgradeGeoRequest constructs an http.Request for the UpgradeGeo method
+func NewUpgradeGeoRequest(server string) (*http.Request, error) {
+	var err error
+
+	serverURL, err := url.Parse(server)
+	if err != nil {
+		return nil, err
+	}
+
+	operationPath := fmt.Sprintf("/upgrade/geo")
+	if operationPath[0] == '/' {
+		operationPath = "." + operationPath
+	}
+
+	queryURL, err := serverURL.Parse(operationPath)
+	if err != nil {
+		return nil, err
+	}
+
+	req, err := http.NewRequest(http.MethodPost, queryURL.String(), nil)
 	if err != nil {
 		return nil, err
 	}
@@ -1442,6 +1911,15 @@ type ClientWithResponsesInterface interface {
 	// Corresponds with PUT /configs (the `ReplaceConfigs` operationId).
 	ReplaceConfigsWithResponse(ctx context.Context, params *ReplaceConfigsParams, body ReplaceConfigsJSONRequestBody, reqEditors ...RequestEditorFn) (*ReplaceConfigsResponse, error)
 
+	// UpdateGeoWithResponse Update the geo data
+	//
+	// Downloads the files of geo data that rules need, checks them, and uses them in place of the old ones; connections do not notice. The answer waits for that. A body is not looked at.
+	//
+	// Returns a wrapper object for the known response body format(s).
+	//
+	// Corresponds with POST /configs/geo (the `UpdateGeo` operationId).
+	UpdateGeoWithResponse(ctx context.Context, reqEditors ...RequestEditorFn) (*UpdateGeoResponse, error)
+
 	// CloseAllConnectionsWithResponse Close all connections
 	//
 	// Closes every live connection. The totals stay.
@@ -1496,6 +1974,33 @@ type ClientWithResponsesInterface interface {
 	// Corresponds with GET /group/{name} (the `GetGroup` operationId).
 	GetGroupWithResponse(ctx context.Context, name GroupName, reqEditors ...RequestEditorFn) (*GetGroupResponse, error)
 
+	// ListRuleProvidersWithResponse List rule providers
+	//
+	// Answers every rule provider by its name.
+	//
+	// Returns a wrapper object for the known response body format(s).
+	//
+	// Corresponds with GET /providers/rules (the `ListRuleProviders` operationId).
+	ListRuleProvidersWithResponse(ctx context.Context, reqEditors ...RequestEditorFn) (*ListRuleProvidersResponse, error)
+
+	// GetRuleProviderWithResponse Show a rule provider
+	//
+	// Answers one rule provider.
+	//
+	// Returns a wrapper object for the known response body format(s).
+	//
+	// Corresponds with GET /providers/rules/{name} (the `GetRuleProvider` operationId).
+	GetRuleProviderWithResponse(ctx context.Context, name string, reqEditors ...RequestEditorFn) (*GetRuleProviderResponse, error)
+
+	// UpdateRuleProviderWithResponse Load a rule provider anew
+	//
+	// Downloads or reads the set and uses it; the answer waits for that. When it fails, the set that was there stays.
+	//
+	// Returns a wrapper object for the known response body format(s).
+	//
+	// Corresponds with PUT /providers/rules/{name} (the `UpdateRuleProvider` operationId).
+	UpdateRuleProviderWithResponse(ctx context.Context, name string, reqEditors ...RequestEditorFn) (*UpdateRuleProviderResponse, error)
+
 	// ListProxiesWithResponse List nodes and groups
 	//
 	// Answers every node and every group, the built-in ones and `GLOBAL` included.
@@ -1549,6 +2054,51 @@ type ClientWithResponsesInterface interface {
 	//
 	// Corresponds with GET /rules (the `ListRules` operationId).
 	ListRulesWithResponse(ctx context.Context, reqEditors ...RequestEditorFn) (*ListRulesResponse, error)
+
+	// SwitchRulesWithBodyWithResponse Switch rules off or on
+	//
+	// Switches rules, by their index, off (`true`) or on again (`false`): all that are named, or none when one of them is not there. It lasts until the configuration is read again.
+	//
+	// Takes any type of body and a specified content type, and returns a wrapper object for the known response body format(s).
+	//
+	// Corresponds with PATCH /rules/disable (the `SwitchRules` operationId).
+	SwitchRulesWithBodyWithResponse(ctx context.Context, contentType string, body io.Reader, reqEditors ...RequestEditorFn) (*SwitchRulesResponse, error)
+
+	// SwitchRulesWithResponse Switch rules off or on
+	//
+	// Switches rules, by their index, off (`true`) or on again (`false`): all that are named, or none when one of them is not there. It lasts until the configuration is read again.
+	//
+	// Takes a body of the `application/json` content type, and returns a wrapper object for the known response body format(s).
+	//
+	// Corresponds with PATCH /rules/disable (the `SwitchRules` operationId).
+	SwitchRulesWithResponse(ctx context.Context, body SwitchRulesJSONRequestBody, reqEditors ...RequestEditorFn) (*SwitchRulesResponse, error)
+
+	// MatchRulesWithBodyWithResponse Explain a route
+	//
+	// Says where a connection would go, and why, by the rules that carry traffic now. Nothing is opened and nothing is counted; a name is looked up where a rule asks for its address.
+	//
+	// Takes any type of body and a specified content type, and returns a wrapper object for the known response body format(s).
+	//
+	// Corresponds with POST /rules/match (the `MatchRules` operationId).
+	MatchRulesWithBodyWithResponse(ctx context.Context, contentType string, body io.Reader, reqEditors ...RequestEditorFn) (*MatchRulesResponse, error)
+
+	// MatchRulesWithResponse Explain a route
+	//
+	// Says where a connection would go, and why, by the rules that carry traffic now. Nothing is opened and nothing is counted; a name is looked up where a rule asks for its address.
+	//
+	// Takes a body of the `application/json` content type, and returns a wrapper object for the known response body format(s).
+	//
+	// Corresponds with POST /rules/match (the `MatchRules` operationId).
+	MatchRulesWithResponse(ctx context.Context, body MatchRulesJSONRequestBody, reqEditors ...RequestEditorFn) (*MatchRulesResponse, error)
+
+	// UpgradeGeoWithResponse Update the geo data
+	//
+	// Downloads the files of geo data that rules need, checks them, and uses them in place of the old ones; connections do not notice. The answer waits for that. A body is not looked at. It is the same as `POST /configs/geo`.
+	//
+	// Returns a wrapper object for the known response body format(s).
+	//
+	// Corresponds with POST /upgrade/geo (the `UpgradeGeo` operationId).
+	UpgradeGeoWithResponse(ctx context.Context, reqEditors ...RequestEditorFn) (*UpgradeGeoResponse, error)
 
 	// GetVersionWithResponse Tell the version
 	//
@@ -1802,6 +2352,61 @@ func (r ReplaceConfigsResponse) StatusCode() int {
 
 // ContentType is a convenience method to retrieve the Content-Type value from the HTTP response headers
 func (r ReplaceConfigsResponse) ContentType() string {
+	if r.HTTPResponse != nil {
+		return r.HTTPResponse.Header.Get("Content-Type")
+	}
+	return ""
+}
+
+type UpdateGeoResponse struct {
+	Body         []byte
+	HTTPResponse *http.Response
+	// JSON401 the response for an HTTP 401 `application/json` response
+	JSON401 *Unauthorized
+	// JSON403 the response for an HTTP 403 `application/json` response
+	JSON403 *Forbidden
+	// JSON500 the response for an HTTP 500 `application/json` response
+	JSON500 *Error
+}
+
+// GetJSON401 returns the response for an HTTP 401 `application/json` response
+func (r UpdateGeoResponse) GetJSON401() *Unauthorized {
+	return r.JSON401
+}
+
+// GetJSON403 returns the response for an HTTP 403 `application/json` response
+func (r UpdateGeoResponse) GetJSON403() *Forbidden {
+	return r.JSON403
+}
+
+// GetJSON500 returns the response for an HTTP 500 `application/json` response
+func (r UpdateGeoResponse) GetJSON500() *Error {
+	return r.JSON500
+}
+
+// GetBody returns the raw response body bytes
+func (r UpdateGeoResponse) GetBody() []byte {
+	return r.Body
+}
+
+// Status returns HTTPResponse.Status
+func (r UpdateGeoResponse) Status() string {
+	if r.HTTPResponse != nil {
+		return r.HTTPResponse.Status
+	}
+	return http.StatusText(0)
+}
+
+// StatusCode returns HTTPResponse.StatusCode
+func (r UpdateGeoResponse) StatusCode() int {
+	if r.HTTPResponse != nil {
+		return r.HTTPResponse.StatusCode
+	}
+	return 0
+}
+
+// ContentType is a convenience method to retrieve the Content-Type value from the HTTP response headers
+func (r UpdateGeoResponse) ContentType() string {
 	if r.HTTPResponse != nil {
 		return r.HTTPResponse.Header.Get("Content-Type")
 	}
@@ -2194,6 +2799,220 @@ func (r GetGroupResponse) ContentType() string {
 	return ""
 }
 
+type ListRuleProvidersResponse struct {
+	Body         []byte
+	HTTPResponse *http.Response
+	// JSON200 the response for an HTTP 200 `application/json` response
+	JSON200 *RuleProviderMap
+	// JSON401 the response for an HTTP 401 `application/json` response
+	JSON401 *Unauthorized
+	// JSON403 the response for an HTTP 403 `application/json` response
+	JSON403 *Forbidden
+	// JSON500 the response for an HTTP 500 `application/json` response
+	JSON500 *Internal
+}
+
+// GetJSON200 returns the response for an HTTP 200 `application/json` response
+func (r ListRuleProvidersResponse) GetJSON200() *RuleProviderMap {
+	return r.JSON200
+}
+
+// GetJSON401 returns the response for an HTTP 401 `application/json` response
+func (r ListRuleProvidersResponse) GetJSON401() *Unauthorized {
+	return r.JSON401
+}
+
+// GetJSON403 returns the response for an HTTP 403 `application/json` response
+func (r ListRuleProvidersResponse) GetJSON403() *Forbidden {
+	return r.JSON403
+}
+
+// GetJSON500 returns the response for an HTTP 500 `application/json` response
+func (r ListRuleProvidersResponse) GetJSON500() *Internal {
+	return r.JSON500
+}
+
+// GetBody returns the raw response body bytes
+func (r ListRuleProvidersResponse) GetBody() []byte {
+	return r.Body
+}
+
+// Status returns HTTPResponse.Status
+func (r ListRuleProvidersResponse) Status() string {
+	if r.HTTPResponse != nil {
+		return r.HTTPResponse.Status
+	}
+	return http.StatusText(0)
+}
+
+// StatusCode returns HTTPResponse.StatusCode
+func (r ListRuleProvidersResponse) StatusCode() int {
+	if r.HTTPResponse != nil {
+		return r.HTTPResponse.StatusCode
+	}
+	return 0
+}
+
+// ContentType is a convenience method to retrieve the Content-Type value from the HTTP response headers
+func (r ListRuleProvidersResponse) ContentType() string {
+	if r.HTTPResponse != nil {
+		return r.HTTPResponse.Header.Get("Content-Type")
+	}
+	return ""
+}
+
+type GetRuleProviderResponse struct {
+	Body         []byte
+	HTTPResponse *http.Response
+	// JSON200 the response for an HTTP 200 `application/json` response
+	JSON200 *RuleProvider
+	// JSON400 the response for an HTTP 400 `application/json` response
+	JSON400 *BadRequest
+	// JSON401 the response for an HTTP 401 `application/json` response
+	JSON401 *Unauthorized
+	// JSON403 the response for an HTTP 403 `application/json` response
+	JSON403 *Forbidden
+	// JSON404 the response for an HTTP 404 `application/json` response
+	JSON404 *NotFound
+	// JSON500 the response for an HTTP 500 `application/json` response
+	JSON500 *Internal
+}
+
+// GetJSON200 returns the response for an HTTP 200 `application/json` response
+func (r GetRuleProviderResponse) GetJSON200() *RuleProvider {
+	return r.JSON200
+}
+
+// GetJSON400 returns the response for an HTTP 400 `application/json` response
+func (r GetRuleProviderResponse) GetJSON400() *BadRequest {
+	return r.JSON400
+}
+
+// GetJSON401 returns the response for an HTTP 401 `application/json` response
+func (r GetRuleProviderResponse) GetJSON401() *Unauthorized {
+	return r.JSON401
+}
+
+// GetJSON403 returns the response for an HTTP 403 `application/json` response
+func (r GetRuleProviderResponse) GetJSON403() *Forbidden {
+	return r.JSON403
+}
+
+// GetJSON404 returns the response for an HTTP 404 `application/json` response
+func (r GetRuleProviderResponse) GetJSON404() *NotFound {
+	return r.JSON404
+}
+
+// GetJSON500 returns the response for an HTTP 500 `application/json` response
+func (r GetRuleProviderResponse) GetJSON500() *Internal {
+	return r.JSON500
+}
+
+// GetBody returns the raw response body bytes
+func (r GetRuleProviderResponse) GetBody() []byte {
+	return r.Body
+}
+
+// Status returns HTTPResponse.Status
+func (r GetRuleProviderResponse) Status() string {
+	if r.HTTPResponse != nil {
+		return r.HTTPResponse.Status
+	}
+	return http.StatusText(0)
+}
+
+// StatusCode returns HTTPResponse.StatusCode
+func (r GetRuleProviderResponse) StatusCode() int {
+	if r.HTTPResponse != nil {
+		return r.HTTPResponse.StatusCode
+	}
+	return 0
+}
+
+// ContentType is a convenience method to retrieve the Content-Type value from the HTTP response headers
+func (r GetRuleProviderResponse) ContentType() string {
+	if r.HTTPResponse != nil {
+		return r.HTTPResponse.Header.Get("Content-Type")
+	}
+	return ""
+}
+
+type UpdateRuleProviderResponse struct {
+	Body         []byte
+	HTTPResponse *http.Response
+	// JSON400 the response for an HTTP 400 `application/json` response
+	JSON400 *BadRequest
+	// JSON401 the response for an HTTP 401 `application/json` response
+	JSON401 *Unauthorized
+	// JSON403 the response for an HTTP 403 `application/json` response
+	JSON403 *Forbidden
+	// JSON404 the response for an HTTP 404 `application/json` response
+	JSON404 *NotFound
+	// JSON500 the response for an HTTP 500 `application/json` response
+	JSON500 *Internal
+	// JSON503 the response for an HTTP 503 `application/json` response
+	JSON503 *Error
+}
+
+// GetJSON400 returns the response for an HTTP 400 `application/json` response
+func (r UpdateRuleProviderResponse) GetJSON400() *BadRequest {
+	return r.JSON400
+}
+
+// GetJSON401 returns the response for an HTTP 401 `application/json` response
+func (r UpdateRuleProviderResponse) GetJSON401() *Unauthorized {
+	return r.JSON401
+}
+
+// GetJSON403 returns the response for an HTTP 403 `application/json` response
+func (r UpdateRuleProviderResponse) GetJSON403() *Forbidden {
+	return r.JSON403
+}
+
+// GetJSON404 returns the response for an HTTP 404 `application/json` response
+func (r UpdateRuleProviderResponse) GetJSON404() *NotFound {
+	return r.JSON404
+}
+
+// GetJSON500 returns the response for an HTTP 500 `application/json` response
+func (r UpdateRuleProviderResponse) GetJSON500() *Internal {
+	return r.JSON500
+}
+
+// GetJSON503 returns the response for an HTTP 503 `application/json` response
+func (r UpdateRuleProviderResponse) GetJSON503() *Error {
+	return r.JSON503
+}
+
+// GetBody returns the raw response body bytes
+func (r UpdateRuleProviderResponse) GetBody() []byte {
+	return r.Body
+}
+
+// Status returns HTTPResponse.Status
+func (r UpdateRuleProviderResponse) Status() string {
+	if r.HTTPResponse != nil {
+		return r.HTTPResponse.Status
+	}
+	return http.StatusText(0)
+}
+
+// StatusCode returns HTTPResponse.StatusCode
+func (r UpdateRuleProviderResponse) StatusCode() int {
+	if r.HTTPResponse != nil {
+		return r.HTTPResponse.StatusCode
+	}
+	return 0
+}
+
+// ContentType is a convenience method to retrieve the Content-Type value from the HTTP response headers
+func (r UpdateRuleProviderResponse) ContentType() string {
+	if r.HTTPResponse != nil {
+		return r.HTTPResponse.Header.Get("Content-Type")
+	}
+	return ""
+}
+
 type ListProxiesResponse struct {
 	Body         []byte
 	HTTPResponse *http.Response
@@ -2532,6 +3351,192 @@ func (r ListRulesResponse) ContentType() string {
 	return ""
 }
 
+type SwitchRulesResponse struct {
+	Body         []byte
+	HTTPResponse *http.Response
+	// JSON400 the response for an HTTP 400 `application/json` response
+	JSON400 *BadRequest
+	// JSON401 the response for an HTTP 401 `application/json` response
+	JSON401 *Unauthorized
+	// JSON403 the response for an HTTP 403 `application/json` response
+	JSON403 *Forbidden
+	// JSON500 the response for an HTTP 500 `application/json` response
+	JSON500 *Internal
+}
+
+// GetJSON400 returns the response for an HTTP 400 `application/json` response
+func (r SwitchRulesResponse) GetJSON400() *BadRequest {
+	return r.JSON400
+}
+
+// GetJSON401 returns the response for an HTTP 401 `application/json` response
+func (r SwitchRulesResponse) GetJSON401() *Unauthorized {
+	return r.JSON401
+}
+
+// GetJSON403 returns the response for an HTTP 403 `application/json` response
+func (r SwitchRulesResponse) GetJSON403() *Forbidden {
+	return r.JSON403
+}
+
+// GetJSON500 returns the response for an HTTP 500 `application/json` response
+func (r SwitchRulesResponse) GetJSON500() *Internal {
+	return r.JSON500
+}
+
+// GetBody returns the raw response body bytes
+func (r SwitchRulesResponse) GetBody() []byte {
+	return r.Body
+}
+
+// Status returns HTTPResponse.Status
+func (r SwitchRulesResponse) Status() string {
+	if r.HTTPResponse != nil {
+		return r.HTTPResponse.Status
+	}
+	return http.StatusText(0)
+}
+
+// StatusCode returns HTTPResponse.StatusCode
+func (r SwitchRulesResponse) StatusCode() int {
+	if r.HTTPResponse != nil {
+		return r.HTTPResponse.StatusCode
+	}
+	return 0
+}
+
+// ContentType is a convenience method to retrieve the Content-Type value from the HTTP response headers
+func (r SwitchRulesResponse) ContentType() string {
+	if r.HTTPResponse != nil {
+		return r.HTTPResponse.Header.Get("Content-Type")
+	}
+	return ""
+}
+
+type MatchRulesResponse struct {
+	Body         []byte
+	HTTPResponse *http.Response
+	// JSON200 the response for an HTTP 200 `application/json` response
+	JSON200 *Route
+	// JSON400 the response for an HTTP 400 `application/json` response
+	JSON400 *BadRequest
+	// JSON401 the response for an HTTP 401 `application/json` response
+	JSON401 *Unauthorized
+	// JSON403 the response for an HTTP 403 `application/json` response
+	JSON403 *Forbidden
+	// JSON500 the response for an HTTP 500 `application/json` response
+	JSON500 *Internal
+}
+
+// GetJSON200 returns the response for an HTTP 200 `application/json` response
+func (r MatchRulesResponse) GetJSON200() *Route {
+	return r.JSON200
+}
+
+// GetJSON400 returns the response for an HTTP 400 `application/json` response
+func (r MatchRulesResponse) GetJSON400() *BadRequest {
+	return r.JSON400
+}
+
+// GetJSON401 returns the response for an HTTP 401 `application/json` response
+func (r MatchRulesResponse) GetJSON401() *Unauthorized {
+	return r.JSON401
+}
+
+// GetJSON403 returns the response for an HTTP 403 `application/json` response
+func (r MatchRulesResponse) GetJSON403() *Forbidden {
+	return r.JSON403
+}
+
+// GetJSON500 returns the response for an HTTP 500 `application/json` response
+func (r MatchRulesResponse) GetJSON500() *Internal {
+	return r.JSON500
+}
+
+// GetBody returns the raw response body bytes
+func (r MatchRulesResponse) GetBody() []byte {
+	return r.Body
+}
+
+// Status returns HTTPResponse.Status
+func (r MatchRulesResponse) Status() string {
+	if r.HTTPResponse != nil {
+		return r.HTTPResponse.Status
+	}
+	return http.StatusText(0)
+}
+
+// StatusCode returns HTTPResponse.StatusCode
+func (r MatchRulesResponse) StatusCode() int {
+	if r.HTTPResponse != nil {
+		return r.HTTPResponse.StatusCode
+	}
+	return 0
+}
+
+// ContentType is a convenience method to retrieve the Content-Type value from the HTTP response headers
+func (r MatchRulesResponse) ContentType() string {
+	if r.HTTPResponse != nil {
+		return r.HTTPResponse.Header.Get("Content-Type")
+	}
+	return ""
+}
+
+type UpgradeGeoResponse struct {
+	Body         []byte
+	HTTPResponse *http.Response
+	// JSON401 the response for an HTTP 401 `application/json` response
+	JSON401 *Unauthorized
+	// JSON403 the response for an HTTP 403 `application/json` response
+	JSON403 *Forbidden
+	// JSON500 the response for an HTTP 500 `application/json` response
+	JSON500 *Error
+}
+
+// GetJSON401 returns the response for an HTTP 401 `application/json` response
+func (r UpgradeGeoResponse) GetJSON401() *Unauthorized {
+	return r.JSON401
+}
+
+// GetJSON403 returns the response for an HTTP 403 `application/json` response
+func (r UpgradeGeoResponse) GetJSON403() *Forbidden {
+	return r.JSON403
+}
+
+// GetJSON500 returns the response for an HTTP 500 `application/json` response
+func (r UpgradeGeoResponse) GetJSON500() *Error {
+	return r.JSON500
+}
+
+// GetBody returns the raw response body bytes
+func (r UpgradeGeoResponse) GetBody() []byte {
+	return r.Body
+}
+
+// Status returns HTTPResponse.Status
+func (r UpgradeGeoResponse) Status() string {
+	if r.HTTPResponse != nil {
+		return r.HTTPResponse.Status
+	}
+	return http.StatusText(0)
+}
+
+// StatusCode returns HTTPResponse.StatusCode
+func (r UpgradeGeoResponse) StatusCode() int {
+	if r.HTTPResponse != nil {
+		return r.HTTPResponse.StatusCode
+	}
+	return 0
+}
+
+// ContentType is a convenience method to retrieve the Content-Type value from the HTTP response headers
+func (r UpgradeGeoResponse) ContentType() string {
+	if r.HTTPResponse != nil {
+		return r.HTTPResponse.Header.Get("Content-Type")
+	}
+	return ""
+}
+
 type GetVersionResponse struct {
 	Body         []byte
 	HTTPResponse *http.Response
@@ -2684,6 +3689,21 @@ func (c *ClientWithResponses) ReplaceConfigsWithResponse(ctx context.Context, pa
 	return ParseReplaceConfigsResponse(rsp)
 }
 
+// UpdateGeoWithResponse Update the geo data
+//
+// Downloads the files of geo data that rules need, checks them, and uses them in place of the old ones; connections do not notice. The answer waits for that. A body is not looked at.
+//
+// Returns a wrapper object for the known response body format(s).
+//
+// Corresponds with POST /configs/geo (the `UpdateGeo` operationId).
+func (c *ClientWithResponses) UpdateGeoWithResponse(ctx context.Context, reqEditors ...RequestEditorFn) (*UpdateGeoResponse, error) {
+	rsp, err := c.UpdateGeo(ctx, reqEditors...)
+	if err != nil {
+		return nil, err
+	}
+	return ParseUpdateGeoResponse(rsp)
+}
+
 // CloseAllConnectionsWithResponse Close all connections
 //
 // Closes every live connection. The totals stay.
@@ -2774,6 +3794,51 @@ func (c *ClientWithResponses) GetGroupWithResponse(ctx context.Context, name Gro
 	return ParseGetGroupResponse(rsp)
 }
 
+// ListRuleProvidersWithResponse List rule providers
+//
+// Answers every rule provider by its name.
+//
+// Returns a wrapper object for the known response body format(s).
+//
+// Corresponds with GET /providers/rules (the `ListRuleProviders` operationId).
+func (c *ClientWithResponses) ListRuleProvidersWithResponse(ctx context.Context, reqEditors ...RequestEditorFn) (*ListRuleProvidersResponse, error) {
+	rsp, err := c.ListRuleProviders(ctx, reqEditors...)
+	if err != nil {
+		return nil, err
+	}
+	return ParseListRuleProvidersResponse(rsp)
+}
+
+// GetRuleProviderWithResponse Show a rule provider
+//
+// Answers one rule provider.
+//
+// Returns a wrapper object for the known response body format(s).
+//
+// Corresponds with GET /providers/rules/{name} (the `GetRuleProvider` operationId).
+func (c *ClientWithResponses) GetRuleProviderWithResponse(ctx context.Context, name string, reqEditors ...RequestEditorFn) (*GetRuleProviderResponse, error) {
+	rsp, err := c.GetRuleProvider(ctx, name, reqEditors...)
+	if err != nil {
+		return nil, err
+	}
+	return ParseGetRuleProviderResponse(rsp)
+}
+
+// UpdateRuleProviderWithResponse Load a rule provider anew
+//
+// Downloads or reads the set and uses it; the answer waits for that. When it fails, the set that was there stays.
+//
+// Returns a wrapper object for the known response body format(s).
+//
+// Corresponds with PUT /providers/rules/{name} (the `UpdateRuleProvider` operationId).
+func (c *ClientWithResponses) UpdateRuleProviderWithResponse(ctx context.Context, name string, reqEditors ...RequestEditorFn) (*UpdateRuleProviderResponse, error) {
+	rsp, err := c.UpdateRuleProvider(ctx, name, reqEditors...)
+	if err != nil {
+		return nil, err
+	}
+	return ParseUpdateRuleProviderResponse(rsp)
+}
+
 // ListProxiesWithResponse List nodes and groups
 //
 // Answers every node and every group, the built-in ones and `GLOBAL` included.
@@ -2862,6 +3927,81 @@ func (c *ClientWithResponses) ListRulesWithResponse(ctx context.Context, reqEdit
 		return nil, err
 	}
 	return ParseListRulesResponse(rsp)
+}
+
+// SwitchRulesWithBodyWithResponse Switch rules off or on
+//
+// Switches rules, by their index, off (`true`) or on again (`false`): all that are named, or none when one of them is not there. It lasts until the configuration is read again.
+//
+// Takes any type of body and a specified content type, and returns a wrapper object for the known response body format(s).
+//
+// Corresponds with PATCH /rules/disable (the `SwitchRules` operationId).
+func (c *ClientWithResponses) SwitchRulesWithBodyWithResponse(ctx context.Context, contentType string, body io.Reader, reqEditors ...RequestEditorFn) (*SwitchRulesResponse, error) {
+	rsp, err := c.SwitchRulesWithBody(ctx, contentType, body, reqEditors...)
+	if err != nil {
+		return nil, err
+	}
+	return ParseSwitchRulesResponse(rsp)
+}
+
+// SwitchRulesWithResponse Switch rules off or on
+//
+// Switches rules, by their index, off (`true`) or on again (`false`): all that are named, or none when one of them is not there. It lasts until the configuration is read again.
+//
+// Takes a body of the `application/json` content type, and returns a wrapper object for the known response body format(s).
+//
+// Corresponds with PATCH /rules/disable (the `SwitchRules` operationId).
+func (c *ClientWithResponses) SwitchRulesWithResponse(ctx context.Context, body SwitchRulesJSONRequestBody, reqEditors ...RequestEditorFn) (*SwitchRulesResponse, error) {
+	rsp, err := c.SwitchRules(ctx, body, reqEditors...)
+	if err != nil {
+		return nil, err
+	}
+	return ParseSwitchRulesResponse(rsp)
+}
+
+// MatchRulesWithBodyWithResponse Explain a route
+//
+// Says where a connection would go, and why, by the rules that carry traffic now. Nothing is opened and nothing is counted; a name is looked up where a rule asks for its address.
+//
+// Takes any type of body and a specified content type, and returns a wrapper object for the known response body format(s).
+//
+// Corresponds with POST /rules/match (the `MatchRules` operationId).
+func (c *ClientWithResponses) MatchRulesWithBodyWithResponse(ctx context.Context, contentType string, body io.Reader, reqEditors ...RequestEditorFn) (*MatchRulesResponse, error) {
+	rsp, err := c.MatchRulesWithBody(ctx, contentType, body, reqEditors...)
+	if err != nil {
+		return nil, err
+	}
+	return ParseMatchRulesResponse(rsp)
+}
+
+// MatchRulesWithResponse Explain a route
+//
+// Says where a connection would go, and why, by the rules that carry traffic now. Nothing is opened and nothing is counted; a name is looked up where a rule asks for its address.
+//
+// Takes a body of the `application/json` content type, and returns a wrapper object for the known response body format(s).
+//
+// Corresponds with POST /rules/match (the `MatchRules` operationId).
+func (c *ClientWithResponses) MatchRulesWithResponse(ctx context.Context, body MatchRulesJSONRequestBody, reqEditors ...RequestEditorFn) (*MatchRulesResponse, error) {
+	rsp, err := c.MatchRules(ctx, body, reqEditors...)
+	if err != nil {
+		return nil, err
+	}
+	return ParseMatchRulesResponse(rsp)
+}
+
+// UpgradeGeoWithResponse Update the geo data
+//
+// Downloads the files of geo data that rules need, checks them, and uses them in place of the old ones; connections do not notice. The answer waits for that. A body is not looked at. It is the same as `POST /configs/geo`.
+//
+// Returns a wrapper object for the known response body format(s).
+//
+// Corresponds with POST /upgrade/geo (the `UpgradeGeo` operationId).
+func (c *ClientWithResponses) UpgradeGeoWithResponse(ctx context.Context, reqEditors ...RequestEditorFn) (*UpgradeGeoResponse, error) {
+	rsp, err := c.UpgradeGeo(ctx, reqEditors...)
+	if err != nil {
+		return nil, err
+	}
+	return ParseUpgradeGeoResponse(rsp)
 }
 
 // GetVersionWithResponse Tell the version
@@ -3063,6 +4203,49 @@ func ParseReplaceConfigsResponse(rsp *http.Response) (*ReplaceConfigsResponse, e
 
 	case strings.Contains(rsp.Header.Get("Content-Type"), "json") && rsp.StatusCode == 500:
 		var dest ApplyFailed
+		if err := json.Unmarshal(bodyBytes, &dest); err != nil {
+			return nil, err
+		}
+		response.JSON500 = &dest
+
+	}
+
+	return response, nil
+}
+
+// ParseUpdateGeoResponse parses an HTTP response from a UpdateGeoWithResponse call
+func ParseUpdateGeoResponse(rsp *http.Response) (*UpdateGeoResponse, error) {
+	bodyBytes, err := io.ReadAll(rsp.Body)
+	defer func() { _ = rsp.Body.Close() }()
+	if err != nil {
+		return nil, err
+	}
+
+	response := &UpdateGeoResponse{
+		Body:         bodyBytes,
+		HTTPResponse: rsp,
+	}
+
+	switch {
+	case rsp.StatusCode == 204:
+		break // No content-type
+
+	case strings.Contains(rsp.Header.Get("Content-Type"), "json") && rsp.StatusCode == 401:
+		var dest Unauthorized
+		if err := json.Unmarshal(bodyBytes, &dest); err != nil {
+			return nil, err
+		}
+		response.JSON401 = &dest
+
+	case strings.Contains(rsp.Header.Get("Content-Type"), "json") && rsp.StatusCode == 403:
+		var dest Forbidden
+		if err := json.Unmarshal(bodyBytes, &dest); err != nil {
+			return nil, err
+		}
+		response.JSON403 = &dest
+
+	case strings.Contains(rsp.Header.Get("Content-Type"), "json") && rsp.StatusCode == 500:
+		var dest Error
 		if err := json.Unmarshal(bodyBytes, &dest); err != nil {
 			return nil, err
 		}
@@ -3378,6 +4561,178 @@ func ParseGetGroupResponse(rsp *http.Response) (*GetGroupResponse, error) {
 	return response, nil
 }
 
+// ParseListRuleProvidersResponse parses an HTTP response from a ListRuleProvidersWithResponse call
+func ParseListRuleProvidersResponse(rsp *http.Response) (*ListRuleProvidersResponse, error) {
+	bodyBytes, err := io.ReadAll(rsp.Body)
+	defer func() { _ = rsp.Body.Close() }()
+	if err != nil {
+		return nil, err
+	}
+
+	response := &ListRuleProvidersResponse{
+		Body:         bodyBytes,
+		HTTPResponse: rsp,
+	}
+
+	switch {
+	case strings.Contains(rsp.Header.Get("Content-Type"), "json") && rsp.StatusCode == 200:
+		var dest RuleProviderMap
+		if err := json.Unmarshal(bodyBytes, &dest); err != nil {
+			return nil, err
+		}
+		response.JSON200 = &dest
+
+	case strings.Contains(rsp.Header.Get("Content-Type"), "json") && rsp.StatusCode == 401:
+		var dest Unauthorized
+		if err := json.Unmarshal(bodyBytes, &dest); err != nil {
+			return nil, err
+		}
+		response.JSON401 = &dest
+
+	case strings.Contains(rsp.Header.Get("Content-Type"), "json") && rsp.StatusCode == 403:
+		var dest Forbidden
+		if err := json.Unmarshal(bodyBytes, &dest); err != nil {
+			return nil, err
+		}
+		response.JSON403 = &dest
+
+	case strings.Contains(rsp.Header.Get("Content-Type"), "json") && rsp.StatusCode == 500:
+		var dest Internal
+		if err := json.Unmarshal(bodyBytes, &dest); err != nil {
+			return nil, err
+		}
+		response.JSON500 = &dest
+
+	}
+
+	return response, nil
+}
+
+// ParseGetRuleProviderResponse parses an HTTP response from a GetRuleProviderWithResponse call
+func ParseGetRuleProviderResponse(rsp *http.Response) (*GetRuleProviderResponse, error) {
+	bodyBytes, err := io.ReadAll(rsp.Body)
+	defer func() { _ = rsp.Body.Close() }()
+	if err != nil {
+		return nil, err
+	}
+
+	response := &GetRuleProviderResponse{
+		Body:         bodyBytes,
+		HTTPResponse: rsp,
+	}
+
+	switch {
+	case strings.Contains(rsp.Header.Get("Content-Type"), "json") && rsp.StatusCode == 200:
+		var dest RuleProvider
+		if err := json.Unmarshal(bodyBytes, &dest); err != nil {
+			return nil, err
+		}
+		response.JSON200 = &dest
+
+	case strings.Contains(rsp.Header.Get("Content-Type"), "json") && rsp.StatusCode == 400:
+		var dest BadRequest
+		if err := json.Unmarshal(bodyBytes, &dest); err != nil {
+			return nil, err
+		}
+		response.JSON400 = &dest
+
+	case strings.Contains(rsp.Header.Get("Content-Type"), "json") && rsp.StatusCode == 401:
+		var dest Unauthorized
+		if err := json.Unmarshal(bodyBytes, &dest); err != nil {
+			return nil, err
+		}
+		response.JSON401 = &dest
+
+	case strings.Contains(rsp.Header.Get("Content-Type"), "json") && rsp.StatusCode == 403:
+		var dest Forbidden
+		if err := json.Unmarshal(bodyBytes, &dest); err != nil {
+			return nil, err
+		}
+		response.JSON403 = &dest
+
+	case strings.Contains(rsp.Header.Get("Content-Type"), "json") && rsp.StatusCode == 404:
+		var dest NotFound
+		if err := json.Unmarshal(bodyBytes, &dest); err != nil {
+			return nil, err
+		}
+		response.JSON404 = &dest
+
+	case strings.Contains(rsp.Header.Get("Content-Type"), "json") && rsp.StatusCode == 500:
+		var dest Internal
+		if err := json.Unmarshal(bodyBytes, &dest); err != nil {
+			return nil, err
+		}
+		response.JSON500 = &dest
+
+	}
+
+	return response, nil
+}
+
+// ParseUpdateRuleProviderResponse parses an HTTP response from a UpdateRuleProviderWithResponse call
+func ParseUpdateRuleProviderResponse(rsp *http.Response) (*UpdateRuleProviderResponse, error) {
+	bodyBytes, err := io.ReadAll(rsp.Body)
+	defer func() { _ = rsp.Body.Close() }()
+	if err != nil {
+		return nil, err
+	}
+
+	response := &UpdateRuleProviderResponse{
+		Body:         bodyBytes,
+		HTTPResponse: rsp,
+	}
+
+	switch {
+	case rsp.StatusCode == 204:
+		break // No content-type
+
+	case strings.Contains(rsp.Header.Get("Content-Type"), "json") && rsp.StatusCode == 400:
+		var dest BadRequest
+		if err := json.Unmarshal(bodyBytes, &dest); err != nil {
+			return nil, err
+		}
+		response.JSON400 = &dest
+
+	case strings.Contains(rsp.Header.Get("Content-Type"), "json") && rsp.StatusCode == 401:
+		var dest Unauthorized
+		if err := json.Unmarshal(bodyBytes, &dest); err != nil {
+			return nil, err
+		}
+		response.JSON401 = &dest
+
+	case strings.Contains(rsp.Header.Get("Content-Type"), "json") && rsp.StatusCode == 403:
+		var dest Forbidden
+		if err := json.Unmarshal(bodyBytes, &dest); err != nil {
+			return nil, err
+		}
+		response.JSON403 = &dest
+
+	case strings.Contains(rsp.Header.Get("Content-Type"), "json") && rsp.StatusCode == 404:
+		var dest NotFound
+		if err := json.Unmarshal(bodyBytes, &dest); err != nil {
+			return nil, err
+		}
+		response.JSON404 = &dest
+
+	case strings.Contains(rsp.Header.Get("Content-Type"), "json") && rsp.StatusCode == 500:
+		var dest Internal
+		if err := json.Unmarshal(bodyBytes, &dest); err != nil {
+			return nil, err
+		}
+		response.JSON500 = &dest
+
+	case strings.Contains(rsp.Header.Get("Content-Type"), "json") && rsp.StatusCode == 503:
+		var dest Error
+		if err := json.Unmarshal(bodyBytes, &dest); err != nil {
+			return nil, err
+		}
+		response.JSON503 = &dest
+
+	}
+
+	return response, nil
+}
+
 // ParseListProxiesResponse parses an HTTP response from a ListProxiesWithResponse call
 func ParseListProxiesResponse(rsp *http.Response) (*ListProxiesResponse, error) {
 	bodyBytes, err := io.ReadAll(rsp.Body)
@@ -3637,6 +4992,153 @@ func ParseListRulesResponse(rsp *http.Response) (*ListRulesResponse, error) {
 
 	case strings.Contains(rsp.Header.Get("Content-Type"), "json") && rsp.StatusCode == 500:
 		var dest Internal
+		if err := json.Unmarshal(bodyBytes, &dest); err != nil {
+			return nil, err
+		}
+		response.JSON500 = &dest
+
+	}
+
+	return response, nil
+}
+
+// ParseSwitchRulesResponse parses an HTTP response from a SwitchRulesWithResponse call
+func ParseSwitchRulesResponse(rsp *http.Response) (*SwitchRulesResponse, error) {
+	bodyBytes, err := io.ReadAll(rsp.Body)
+	defer func() { _ = rsp.Body.Close() }()
+	if err != nil {
+		return nil, err
+	}
+
+	response := &SwitchRulesResponse{
+		Body:         bodyBytes,
+		HTTPResponse: rsp,
+	}
+
+	switch {
+	case rsp.StatusCode == 204:
+		break // No content-type
+
+	case strings.Contains(rsp.Header.Get("Content-Type"), "json") && rsp.StatusCode == 400:
+		var dest BadRequest
+		if err := json.Unmarshal(bodyBytes, &dest); err != nil {
+			return nil, err
+		}
+		response.JSON400 = &dest
+
+	case strings.Contains(rsp.Header.Get("Content-Type"), "json") && rsp.StatusCode == 401:
+		var dest Unauthorized
+		if err := json.Unmarshal(bodyBytes, &dest); err != nil {
+			return nil, err
+		}
+		response.JSON401 = &dest
+
+	case strings.Contains(rsp.Header.Get("Content-Type"), "json") && rsp.StatusCode == 403:
+		var dest Forbidden
+		if err := json.Unmarshal(bodyBytes, &dest); err != nil {
+			return nil, err
+		}
+		response.JSON403 = &dest
+
+	case strings.Contains(rsp.Header.Get("Content-Type"), "json") && rsp.StatusCode == 500:
+		var dest Internal
+		if err := json.Unmarshal(bodyBytes, &dest); err != nil {
+			return nil, err
+		}
+		response.JSON500 = &dest
+
+	}
+
+	return response, nil
+}
+
+// ParseMatchRulesResponse parses an HTTP response from a MatchRulesWithResponse call
+func ParseMatchRulesResponse(rsp *http.Response) (*MatchRulesResponse, error) {
+	bodyBytes, err := io.ReadAll(rsp.Body)
+	defer func() { _ = rsp.Body.Close() }()
+	if err != nil {
+		return nil, err
+	}
+
+	response := &MatchRulesResponse{
+		Body:         bodyBytes,
+		HTTPResponse: rsp,
+	}
+
+	switch {
+	case strings.Contains(rsp.Header.Get("Content-Type"), "json") && rsp.StatusCode == 200:
+		var dest Route
+		if err := json.Unmarshal(bodyBytes, &dest); err != nil {
+			return nil, err
+		}
+		response.JSON200 = &dest
+
+	case strings.Contains(rsp.Header.Get("Content-Type"), "json") && rsp.StatusCode == 400:
+		var dest BadRequest
+		if err := json.Unmarshal(bodyBytes, &dest); err != nil {
+			return nil, err
+		}
+		response.JSON400 = &dest
+
+	case strings.Contains(rsp.Header.Get("Content-Type"), "json") && rsp.StatusCode == 401:
+		var dest Unauthorized
+		if err := json.Unmarshal(bodyBytes, &dest); err != nil {
+			return nil, err
+		}
+		response.JSON401 = &dest
+
+	case strings.Contains(rsp.Header.Get("Content-Type"), "json") && rsp.StatusCode == 403:
+		var dest Forbidden
+		if err := json.Unmarshal(bodyBytes, &dest); err != nil {
+			return nil, err
+		}
+		response.JSON403 = &dest
+
+	case strings.Contains(rsp.Header.Get("Content-Type"), "json") && rsp.StatusCode == 500:
+		var dest Internal
+		if err := json.Unmarshal(bodyBytes, &dest); err != nil {
+			return nil, err
+		}
+		response.JSON500 = &dest
+
+	}
+
+	return response, nil
+}
+
+// ParseUpgradeGeoResponse parses an HTTP response from a UpgradeGeoWithResponse call
+func ParseUpgradeGeoResponse(rsp *http.Response) (*UpgradeGeoResponse, error) {
+	bodyBytes, err := io.ReadAll(rsp.Body)
+	defer func() { _ = rsp.Body.Close() }()
+	if err != nil {
+		return nil, err
+	}
+
+	response := &UpgradeGeoResponse{
+		Body:         bodyBytes,
+		HTTPResponse: rsp,
+	}
+
+	switch {
+	case rsp.StatusCode == 204:
+		break // No content-type
+
+	case strings.Contains(rsp.Header.Get("Content-Type"), "json") && rsp.StatusCode == 401:
+		var dest Unauthorized
+		if err := json.Unmarshal(bodyBytes, &dest); err != nil {
+			return nil, err
+		}
+		response.JSON401 = &dest
+
+	case strings.Contains(rsp.Header.Get("Content-Type"), "json") && rsp.StatusCode == 403:
+		var dest Forbidden
+		if err := json.Unmarshal(bodyBytes, &dest); err != nil {
+			return nil, err
+		}
+		response.JSON403 = &dest
+
+	case strings.Contains(rsp.Header.Get("Content-Type"), "json") && rsp.StatusCode == 500:
+		var dest Error
 		if err := json.Unmarshal(bodyBytes, &dest); err != nil {
 			return nil, err
 		}

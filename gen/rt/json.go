@@ -182,6 +182,14 @@ func EachMember(raw []byte, f func(raw []byte) error) error {
 	return nil
 }
 
+// NotNull reports a value that is null.
+func NotNull(raw []byte) error {
+	if string(raw) == "null" {
+		return Invalid("", "null")
+	}
+	return nil
+}
+
 func within(where string, err error) error {
 	var e *InvalidError
 	if errors.As(err, &e) {

@@ -34,6 +34,10 @@ type Handler interface {
 	//
 	// (PUT /configs)
 	ReplaceConfigs(ctx *fasthttp.RequestCtx, q ReplaceConfigsQuery, body *ConfigSource, w ReplaceConfigsW) rt.Reply
+	// UpdateGeo: Update the geo data.
+	//
+	// (POST /configs/geo)
+	UpdateGeo(ctx *fasthttp.RequestCtx, w UpdateGeoW) rt.Reply
 	// CloseAllConnections: Close all connections.
 	//
 	// (DELETE /connections)
@@ -66,6 +70,18 @@ type Handler interface {
 	//
 	// (GET /memory)
 	StreamMemory(ctx *fasthttp.RequestCtx, w StreamMemoryW) rt.Reply
+	// ListRuleProviders: List rule providers.
+	//
+	// (GET /providers/rules)
+	ListRuleProviders(ctx *fasthttp.RequestCtx, w ListRuleProvidersW) rt.Reply
+	// GetRuleProvider: Show a rule provider.
+	//
+	// (GET /providers/rules/{name})
+	GetRuleProvider(ctx *fasthttp.RequestCtx, name string, w GetRuleProviderW) rt.Reply
+	// UpdateRuleProvider: Load a rule provider anew.
+	//
+	// (PUT /providers/rules/{name})
+	UpdateRuleProvider(ctx *fasthttp.RequestCtx, name string, w UpdateRuleProviderW) rt.Reply
 	// ListProxies: List nodes and groups.
 	//
 	// (GET /proxies)
@@ -86,10 +102,22 @@ type Handler interface {
 	//
 	// (GET /rules)
 	ListRules(ctx *fasthttp.RequestCtx, w ListRulesW) rt.Reply
+	// SwitchRules: Switch rules off or on.
+	//
+	// (PATCH /rules/disable)
+	SwitchRules(ctx *fasthttp.RequestCtx, body *RuleSwitches, w SwitchRulesW) rt.Reply
+	// MatchRules: Explain a route.
+	//
+	// (POST /rules/match)
+	MatchRules(ctx *fasthttp.RequestCtx, body *RouteQuery, w MatchRulesW) rt.Reply
 	// StreamTraffic: Follow the traffic.
 	//
 	// (GET /traffic)
 	StreamTraffic(ctx *fasthttp.RequestCtx, w StreamTrafficW) rt.Reply
+	// UpgradeGeo: Update the geo data.
+	//
+	// (POST /upgrade/geo)
+	UpgradeGeo(ctx *fasthttp.RequestCtx, w UpgradeGeoW) rt.Reply
 	// GetVersion: Tell the version.
 	//
 	// (GET /version)
@@ -242,6 +270,36 @@ func (w ReplaceConfigsW) JSON403(v *Error) rt.Reply {
 
 // JSON500 answers 500 with v.
 func (w ReplaceConfigsW) JSON500(v *Error) rt.Reply {
+	rt.Finish(w.ctx, 500, v.AppendJSON(rt.Begin(w.ctx)))
+	return reply.Of(500)
+}
+
+// UpdateGeoW makes the answers of UpdateGeo.
+type UpdateGeoW struct {
+	ctx *fasthttp.RequestCtx
+	sv  *rt.Server
+}
+
+// Empty204 answers 204 without a body.
+func (w UpdateGeoW) Empty204() rt.Reply {
+	rt.Empty(w.ctx, 204)
+	return reply.Of(204)
+}
+
+// JSON401 answers 401 with v.
+func (w UpdateGeoW) JSON401(v *Error) rt.Reply {
+	rt.Finish(w.ctx, 401, v.AppendJSON(rt.Begin(w.ctx)))
+	return reply.Of(401)
+}
+
+// JSON403 answers 403 with v.
+func (w UpdateGeoW) JSON403(v *Error) rt.Reply {
+	rt.Finish(w.ctx, 403, v.AppendJSON(rt.Begin(w.ctx)))
+	return reply.Of(403)
+}
+
+// JSON500 answers 500 with v.
+func (w UpdateGeoW) JSON500(v *Error) rt.Reply {
 	rt.Finish(w.ctx, 500, v.AppendJSON(rt.Begin(w.ctx)))
 	return reply.Of(500)
 }
@@ -606,6 +664,138 @@ func (w StreamMemoryW) Stream(run func(s MemoryStream) error) rt.Reply {
 	}))
 }
 
+// ListRuleProvidersW makes the answers of ListRuleProviders.
+type ListRuleProvidersW struct {
+	ctx *fasthttp.RequestCtx
+	sv  *rt.Server
+}
+
+// JSON200 answers 200 with v.
+func (w ListRuleProvidersW) JSON200(v *RuleProviderMap) rt.Reply {
+	rt.Finish(w.ctx, 200, v.AppendJSON(rt.Begin(w.ctx)))
+	return reply.Of(200)
+}
+
+// JSON200Append answers 200 with the RuleProviderMap that fill appends.
+func (w ListRuleProvidersW) JSON200Append(fill func(b []byte) []byte) rt.Reply {
+	rt.Finish(w.ctx, 200, fill(rt.Begin(w.ctx)))
+	return reply.Of(200)
+}
+
+// JSON401 answers 401 with v.
+func (w ListRuleProvidersW) JSON401(v *Error) rt.Reply {
+	rt.Finish(w.ctx, 401, v.AppendJSON(rt.Begin(w.ctx)))
+	return reply.Of(401)
+}
+
+// JSON403 answers 403 with v.
+func (w ListRuleProvidersW) JSON403(v *Error) rt.Reply {
+	rt.Finish(w.ctx, 403, v.AppendJSON(rt.Begin(w.ctx)))
+	return reply.Of(403)
+}
+
+// JSON500 answers 500 with v.
+func (w ListRuleProvidersW) JSON500(v *Error) rt.Reply {
+	rt.Finish(w.ctx, 500, v.AppendJSON(rt.Begin(w.ctx)))
+	return reply.Of(500)
+}
+
+// GetRuleProviderW makes the answers of GetRuleProvider.
+type GetRuleProviderW struct {
+	ctx *fasthttp.RequestCtx
+	sv  *rt.Server
+}
+
+// JSON200 answers 200 with v.
+func (w GetRuleProviderW) JSON200(v *RuleProvider) rt.Reply {
+	rt.Finish(w.ctx, 200, v.AppendJSON(rt.Begin(w.ctx)))
+	return reply.Of(200)
+}
+
+// JSON200Append answers 200 with the RuleProvider that fill appends.
+func (w GetRuleProviderW) JSON200Append(fill func(b []byte) []byte) rt.Reply {
+	rt.Finish(w.ctx, 200, fill(rt.Begin(w.ctx)))
+	return reply.Of(200)
+}
+
+// JSON400 answers 400 with v.
+func (w GetRuleProviderW) JSON400(v *Error) rt.Reply {
+	rt.Finish(w.ctx, 400, v.AppendJSON(rt.Begin(w.ctx)))
+	return reply.Of(400)
+}
+
+// JSON401 answers 401 with v.
+func (w GetRuleProviderW) JSON401(v *Error) rt.Reply {
+	rt.Finish(w.ctx, 401, v.AppendJSON(rt.Begin(w.ctx)))
+	return reply.Of(401)
+}
+
+// JSON403 answers 403 with v.
+func (w GetRuleProviderW) JSON403(v *Error) rt.Reply {
+	rt.Finish(w.ctx, 403, v.AppendJSON(rt.Begin(w.ctx)))
+	return reply.Of(403)
+}
+
+// JSON404 answers 404 with v.
+func (w GetRuleProviderW) JSON404(v *Error) rt.Reply {
+	rt.Finish(w.ctx, 404, v.AppendJSON(rt.Begin(w.ctx)))
+	return reply.Of(404)
+}
+
+// JSON500 answers 500 with v.
+func (w GetRuleProviderW) JSON500(v *Error) rt.Reply {
+	rt.Finish(w.ctx, 500, v.AppendJSON(rt.Begin(w.ctx)))
+	return reply.Of(500)
+}
+
+// UpdateRuleProviderW makes the answers of UpdateRuleProvider.
+type UpdateRuleProviderW struct {
+	ctx *fasthttp.RequestCtx
+	sv  *rt.Server
+}
+
+// Empty204 answers 204 without a body.
+func (w UpdateRuleProviderW) Empty204() rt.Reply {
+	rt.Empty(w.ctx, 204)
+	return reply.Of(204)
+}
+
+// JSON400 answers 400 with v.
+func (w UpdateRuleProviderW) JSON400(v *Error) rt.Reply {
+	rt.Finish(w.ctx, 400, v.AppendJSON(rt.Begin(w.ctx)))
+	return reply.Of(400)
+}
+
+// JSON401 answers 401 with v.
+func (w UpdateRuleProviderW) JSON401(v *Error) rt.Reply {
+	rt.Finish(w.ctx, 401, v.AppendJSON(rt.Begin(w.ctx)))
+	return reply.Of(401)
+}
+
+// JSON403 answers 403 with v.
+func (w UpdateRuleProviderW) JSON403(v *Error) rt.Reply {
+	rt.Finish(w.ctx, 403, v.AppendJSON(rt.Begin(w.ctx)))
+	return reply.Of(403)
+}
+
+// JSON404 answers 404 with v.
+func (w UpdateRuleProviderW) JSON404(v *Error) rt.Reply {
+	rt.Finish(w.ctx, 404, v.AppendJSON(rt.Begin(w.ctx)))
+	return reply.Of(404)
+}
+
+// JSON500 answers 500 with v.
+func (w UpdateRuleProviderW) JSON500(v *Error) rt.Reply {
+	rt.Finish(w.ctx, 500, v.AppendJSON(rt.Begin(w.ctx)))
+	return reply.Of(500)
+}
+
+// JSON503 answers 503 with v.
+func (w UpdateRuleProviderW) JSON503(v *Error) rt.Reply {
+	rt.Finish(w.ctx, 503, v.AppendJSON(rt.Begin(w.ctx)))
+	return reply.Of(503)
+}
+
 // ListProxiesW makes the answers of ListProxies.
 type ListProxiesW struct {
 	ctx *fasthttp.RequestCtx
@@ -810,6 +1000,84 @@ func (w ListRulesW) JSON500(v *Error) rt.Reply {
 	return reply.Of(500)
 }
 
+// SwitchRulesW makes the answers of SwitchRules.
+type SwitchRulesW struct {
+	ctx *fasthttp.RequestCtx
+	sv  *rt.Server
+}
+
+// Empty204 answers 204 without a body.
+func (w SwitchRulesW) Empty204() rt.Reply {
+	rt.Empty(w.ctx, 204)
+	return reply.Of(204)
+}
+
+// JSON400 answers 400 with v.
+func (w SwitchRulesW) JSON400(v *Error) rt.Reply {
+	rt.Finish(w.ctx, 400, v.AppendJSON(rt.Begin(w.ctx)))
+	return reply.Of(400)
+}
+
+// JSON401 answers 401 with v.
+func (w SwitchRulesW) JSON401(v *Error) rt.Reply {
+	rt.Finish(w.ctx, 401, v.AppendJSON(rt.Begin(w.ctx)))
+	return reply.Of(401)
+}
+
+// JSON403 answers 403 with v.
+func (w SwitchRulesW) JSON403(v *Error) rt.Reply {
+	rt.Finish(w.ctx, 403, v.AppendJSON(rt.Begin(w.ctx)))
+	return reply.Of(403)
+}
+
+// JSON500 answers 500 with v.
+func (w SwitchRulesW) JSON500(v *Error) rt.Reply {
+	rt.Finish(w.ctx, 500, v.AppendJSON(rt.Begin(w.ctx)))
+	return reply.Of(500)
+}
+
+// MatchRulesW makes the answers of MatchRules.
+type MatchRulesW struct {
+	ctx *fasthttp.RequestCtx
+	sv  *rt.Server
+}
+
+// JSON200 answers 200 with v.
+func (w MatchRulesW) JSON200(v *Route) rt.Reply {
+	rt.Finish(w.ctx, 200, v.AppendJSON(rt.Begin(w.ctx)))
+	return reply.Of(200)
+}
+
+// JSON200Append answers 200 with the Route that fill appends.
+func (w MatchRulesW) JSON200Append(fill func(b []byte) []byte) rt.Reply {
+	rt.Finish(w.ctx, 200, fill(rt.Begin(w.ctx)))
+	return reply.Of(200)
+}
+
+// JSON400 answers 400 with v.
+func (w MatchRulesW) JSON400(v *Error) rt.Reply {
+	rt.Finish(w.ctx, 400, v.AppendJSON(rt.Begin(w.ctx)))
+	return reply.Of(400)
+}
+
+// JSON401 answers 401 with v.
+func (w MatchRulesW) JSON401(v *Error) rt.Reply {
+	rt.Finish(w.ctx, 401, v.AppendJSON(rt.Begin(w.ctx)))
+	return reply.Of(401)
+}
+
+// JSON403 answers 403 with v.
+func (w MatchRulesW) JSON403(v *Error) rt.Reply {
+	rt.Finish(w.ctx, 403, v.AppendJSON(rt.Begin(w.ctx)))
+	return reply.Of(403)
+}
+
+// JSON500 answers 500 with v.
+func (w MatchRulesW) JSON500(v *Error) rt.Reply {
+	rt.Finish(w.ctx, 500, v.AppendJSON(rt.Begin(w.ctx)))
+	return reply.Of(500)
+}
+
 // StreamTrafficW makes the answers of StreamTraffic.
 type StreamTrafficW struct {
 	ctx *fasthttp.RequestCtx
@@ -857,6 +1125,36 @@ func (w StreamTrafficW) Stream(run func(s TrafficStream) error) rt.Reply {
 	return reply.Of(rt.Start(w.ctx, w.sv, true, func(s *rt.Stream) error {
 		return run(TrafficStream{s})
 	}))
+}
+
+// UpgradeGeoW makes the answers of UpgradeGeo.
+type UpgradeGeoW struct {
+	ctx *fasthttp.RequestCtx
+	sv  *rt.Server
+}
+
+// Empty204 answers 204 without a body.
+func (w UpgradeGeoW) Empty204() rt.Reply {
+	rt.Empty(w.ctx, 204)
+	return reply.Of(204)
+}
+
+// JSON401 answers 401 with v.
+func (w UpgradeGeoW) JSON401(v *Error) rt.Reply {
+	rt.Finish(w.ctx, 401, v.AppendJSON(rt.Begin(w.ctx)))
+	return reply.Of(401)
+}
+
+// JSON403 answers 403 with v.
+func (w UpgradeGeoW) JSON403(v *Error) rt.Reply {
+	rt.Finish(w.ctx, 403, v.AppendJSON(rt.Begin(w.ctx)))
+	return reply.Of(403)
+}
+
+// JSON500 answers 500 with v.
+func (w UpgradeGeoW) JSON500(v *Error) rt.Reply {
+	rt.Finish(w.ctx, 500, v.AppendJSON(rt.Begin(w.ctx)))
+	return reply.Of(500)
 }
 
 // GetVersionW makes the answers of GetVersion.
@@ -997,6 +1295,17 @@ func (o *operations) replaceConfigs(ctx *fasthttp.RequestCtx) {
 	}
 }
 
+func (o *operations) updateGeo(ctx *fasthttp.RequestCtx) {
+	if !o.sv.Authenticate(ctx, rt.SchemeBearer) && !o.sv.Authenticate(ctx, rt.SchemeTokenQuery) {
+		rt.Fail(ctx, 401)
+		return
+	}
+	r := o.h.UpdateGeo(ctx, UpdateGeoW{ctx, o.sv})
+	if r.Status() == 0 {
+		rt.Fail(ctx, 500)
+	}
+}
+
 func (o *operations) closeAllConnections(ctx *fasthttp.RequestCtx) {
 	if !o.sv.Authenticate(ctx, rt.SchemeBearer) && !o.sv.Authenticate(ctx, rt.SchemeTokenQuery) {
 		rt.Fail(ctx, 401)
@@ -1127,6 +1436,49 @@ func (o *operations) streamMemory(ctx *fasthttp.RequestCtx) {
 	}
 }
 
+func (o *operations) listRuleProviders(ctx *fasthttp.RequestCtx) {
+	if !o.sv.Authenticate(ctx, rt.SchemeBearer) && !o.sv.Authenticate(ctx, rt.SchemeTokenQuery) {
+		rt.Fail(ctx, 401)
+		return
+	}
+	r := o.h.ListRuleProviders(ctx, ListRuleProvidersW{ctx, o.sv})
+	if r.Status() == 0 {
+		rt.Fail(ctx, 500)
+	}
+}
+
+func (o *operations) getRuleProvider(ctx *fasthttp.RequestCtx) {
+	if !o.sv.Authenticate(ctx, rt.SchemeBearer) && !o.sv.Authenticate(ctx, rt.SchemeTokenQuery) {
+		rt.Fail(ctx, 401)
+		return
+	}
+	name, ok := rt.PathParam(ctx, "name")
+	if !ok || utf8.RuneCountInString(name) < 1 || utf8.RuneCountInString(name) > 4096 {
+		rt.Fail(ctx, 400)
+		return
+	}
+	r := o.h.GetRuleProvider(ctx, name, GetRuleProviderW{ctx, o.sv})
+	if r.Status() == 0 {
+		rt.Fail(ctx, 500)
+	}
+}
+
+func (o *operations) updateRuleProvider(ctx *fasthttp.RequestCtx) {
+	if !o.sv.Authenticate(ctx, rt.SchemeBearer) && !o.sv.Authenticate(ctx, rt.SchemeTokenQuery) {
+		rt.Fail(ctx, 401)
+		return
+	}
+	name, ok := rt.PathParam(ctx, "name")
+	if !ok || utf8.RuneCountInString(name) < 1 || utf8.RuneCountInString(name) > 4096 {
+		rt.Fail(ctx, 400)
+		return
+	}
+	r := o.h.UpdateRuleProvider(ctx, name, UpdateRuleProviderW{ctx, o.sv})
+	if r.Status() == 0 {
+		rt.Fail(ctx, 500)
+	}
+}
+
 func (o *operations) listProxies(ctx *fasthttp.RequestCtx) {
 	if !o.sv.Authenticate(ctx, rt.SchemeBearer) && !o.sv.Authenticate(ctx, rt.SchemeTokenQuery) {
 		rt.Fail(ctx, 401)
@@ -1202,12 +1554,55 @@ func (o *operations) listRules(ctx *fasthttp.RequestCtx) {
 	}
 }
 
+func (o *operations) switchRules(ctx *fasthttp.RequestCtx) {
+	if !o.sv.Authenticate(ctx, rt.SchemeBearer) && !o.sv.Authenticate(ctx, rt.SchemeTokenQuery) {
+		rt.Fail(ctx, 401)
+		return
+	}
+	var body RuleSwitches
+	if !rt.Body(ctx, &body) {
+		rt.Fail(ctx, 400)
+		return
+	}
+	r := o.h.SwitchRules(ctx, &body, SwitchRulesW{ctx, o.sv})
+	if r.Status() == 0 {
+		rt.Fail(ctx, 500)
+	}
+}
+
+func (o *operations) matchRules(ctx *fasthttp.RequestCtx) {
+	if !o.sv.Authenticate(ctx, rt.SchemeBearer) && !o.sv.Authenticate(ctx, rt.SchemeTokenQuery) {
+		rt.Fail(ctx, 401)
+		return
+	}
+	var body RouteQuery
+	if !rt.Body(ctx, &body) {
+		rt.Fail(ctx, 400)
+		return
+	}
+	r := o.h.MatchRules(ctx, &body, MatchRulesW{ctx, o.sv})
+	if r.Status() == 0 {
+		rt.Fail(ctx, 500)
+	}
+}
+
 func (o *operations) streamTraffic(ctx *fasthttp.RequestCtx) {
 	if !o.sv.Authenticate(ctx, rt.SchemeBearer) && !o.sv.Authenticate(ctx, rt.SchemeTokenQuery) {
 		rt.Fail(ctx, 401)
 		return
 	}
 	r := o.h.StreamTraffic(ctx, StreamTrafficW{ctx, o.sv})
+	if r.Status() == 0 {
+		rt.Fail(ctx, 500)
+	}
+}
+
+func (o *operations) upgradeGeo(ctx *fasthttp.RequestCtx) {
+	if !o.sv.Authenticate(ctx, rt.SchemeBearer) && !o.sv.Authenticate(ctx, rt.SchemeTokenQuery) {
+		rt.Fail(ctx, 401)
+		return
+	}
+	r := o.h.UpgradeGeo(ctx, UpgradeGeoW{ctx, o.sv})
 	if r.Status() == 0 {
 		rt.Fail(ctx, 500)
 	}
@@ -1244,6 +1639,8 @@ func Register(r *router.Router, h Handler, options rt.Options) *rt.Server {
 	slashed.Handle("PATCH", "/configs", o.patchConfigs)
 	r.Handle("PUT", "/configs", o.replaceConfigs)
 	slashed.Handle("PUT", "/configs", o.replaceConfigs)
+	r.Handle("POST", "/configs/geo", o.updateGeo)
+	r.Handle("POST", "/upgrade/geo", o.upgradeGeo)
 	r.Handle("GET", "/proxies", o.listProxies)
 	slashed.Handle("GET", "/proxies", o.listProxies)
 	r.Handle("DELETE", "/proxies/{name}", o.unfixProxy)
@@ -1258,6 +1655,14 @@ func Register(r *router.Router, h Handler, options rt.Options) *rt.Server {
 	slashed.Handle("GET", "/group/{name}", o.getGroup)
 	r.Handle("GET", "/rules", o.listRules)
 	slashed.Handle("GET", "/rules", o.listRules)
+	r.Handle("PATCH", "/rules/disable", o.switchRules)
+	r.Handle("POST", "/rules/match", o.matchRules)
+	r.Handle("GET", "/providers/rules", o.listRuleProviders)
+	slashed.Handle("GET", "/providers/rules", o.listRuleProviders)
+	r.Handle("GET", "/providers/rules/{name}", o.getRuleProvider)
+	slashed.Handle("GET", "/providers/rules/{name}", o.getRuleProvider)
+	r.Handle("PUT", "/providers/rules/{name}", o.updateRuleProvider)
+	slashed.Handle("PUT", "/providers/rules/{name}", o.updateRuleProvider)
 	r.Handle("DELETE", "/connections", o.closeAllConnections)
 	slashed.Handle("DELETE", "/connections", o.closeAllConnections)
 	r.Handle("GET", "/connections", o.getConnections)

@@ -226,6 +226,10 @@ func Default() *Config {
 	c.Controller.CORS = CORS{AllowOrigins: []string{"*"}, AllowPrivateNetwork: true}
 	c.Profile.StoreSelected = true
 	c.Geo.Loader, c.Geo.Matcher, c.Geo.UpdateInterval = "memconservative", "succinct", 24
+	const geoData = "https://github.com/MetaCubeX/meta-rules-dat/releases/download/latest/"
+	c.Geo.URLs = GeoURLs{
+		GeoIP: geoData + "geoip.dat", MMDB: geoData + "geoip.metadb", ASN: geoData + "GeoLite2-ASN.mmdb", GeoSite: geoData + "geosite.dat",
+	}
 	c.DNS, c.Sniffer, c.TUN, c.TUIC, c.NTP = defaultDNS(), defaultSniffer(), defaultTUN(), defaultTUIC(), defaultNTP()
 	return c
 }

@@ -81,7 +81,20 @@ func TestDiagnostics(t *testing.T) {
 	f("rules:\n- DOMIAN-SUFFIX,x,DIRECT", `f:2:3: error: rules[0]: [DOMIAN-SUFFIX,x,DIRECT]: unsupported rule type: DOMIAN-SUFFIX (did you mean "DOMAIN-SUFFIX"?)`)
 	f("rules:\n- DOMAIN,DIRECT", "f:2:3: error: rules[0]: [DOMAIN,DIRECT]: format invalid: want TYPE,PAYLOAD,TARGET")
 	f("rules:\n- MATCH,nope", "f:2:3: error: rules[0]: [MATCH,nope]: proxy [nope] not found")
-	f("rules:\n- GEOIP,CN,DIRECT", "f:2:3: error: rules[0]: [GEOIP,CN,DIRECT]: GEOIP: not supported yet")
+	f("rules:\n- SUB-RULE,(NETWORK,tcp),iner\nsub-rules:\n  inner: ['MATCH,DIRECT']",
+		`f:2:3: error: rules[0]: [SUB-RULE,(NETWORK,tcp),iner]: sub-rule [iner] not found (did you mean "inner"?)`)
+	f("sub-rules:\n  a: ['SUB-RULE,(NETWORK,tcp),b']\n  b: ['SUB-RULE,(NETWORK,tcp),a', 'MATCH,nope']",
+		"f:2:3: error: sub-rules.a: circular references [a->b->a]\nf:3:3: error: sub-rules.b: circular references [b->a->b]\n"+
+			"f:3:35: error: sub-rules[b][1]: [MATCH,nope]: proxy [nope] not found")
+	// Rule providers.
+	f("rule-providers: {p: {behavior: domain, url: 'http://a/'}}", "f:1:21: error: rule-providers.p: want a type: http, file or inline")
+	f("rule-providers: {p: {type: http, behavior: domain}}", "f:1:21: error: rule-providers.p: a rule provider of type http needs url")
+	f("rule-providers: {p: {type: file, path: a, behavior: classical, format: mrs}}",
+		"f:1:21: error: rule-providers.p: mrs holds no classical rules: want domain or ipcidr as the behavior, or another format")
+	f("rule-providers: {p: {type: inline, behavior: domian, payload: [a]}}",
+		`f:1:46: error: rule-providers.p.behavior: want domain, ipcidr, classical, got "domian" (did you mean "domain"?)`)
+	f("rule-providers: {p: {type: http, behavior: domain, url: 'http://a/', proxy: nope, header: {A: [b]}}}",
+		`f:1:21: error: rule-providers.p.proxy: no proxy or group is called "nope"`)
 	f("rules:\n- IP-CIDR,1.1.1.0/24,DIRECT,no-resolv", `f:2:3: warning: rules[0]: [IP-CIDR,1.1.1.0/24,DIRECT,no-resolv]: unknown parameter "no-resolv" (did you mean "no-resolve"?)`)
 }
 

@@ -67,7 +67,7 @@ func (d *decoder) nearest(name string, candidates []string) string {
 	if d.hints++; d.hints > maxHints {
 		return ""
 	}
-	return didYouMean(name, candidates)
+	return DidYouMean(name, candidates)
 }
 
 func (v value) pos() Pos { return Pos{v.n.Line, v.n.Column} }

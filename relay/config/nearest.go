@@ -10,8 +10,8 @@ const (
 	maxHintLen = 64  // bytes of a name worth comparing
 )
 
-// didYouMean is a hint that names the candidate nearest to name, or "".
-func didYouMean(name string, candidates []string) string {
+// DidYouMean is a hint that names the candidate nearest to name, or "".
+func DidYouMean(name string, candidates []string) string {
 	if len(name) > maxHintLen || name == "" {
 		return ""
 	}

@@ -102,6 +102,7 @@ func (c *Config) check(d *decoder) {
 	c.checkGroups(d, names)
 	c.checkDialers(d, names)
 	c.checkRules(d, names)
+	c.checkRuleProviders(d, names)
 	c.checkGeneral(d)
 	c.checkSupport(d)
 }

@@ -26,7 +26,14 @@ type Proxy struct {
 	SMux          bool      // smux.enabled
 	UoT           bool      // UDP goes over TCP
 	XUDP          bool      // xudp packet encoding
-	Login         NodeLogin // of the types that are built
+	Login         NodeLogin // of http and socks5
+	Rematch       Rematch   // of rematch
+}
+
+// Rematch are the keys of a node that leads to the rules again.
+type Rematch struct {
+	Name    string `key:"target-rematch-name"`
+	SubRule string `key:"target-sub-rule"`
 }
 
 // NodeLogin are the keys that http and socks5 nodes have beyond the common ones.
@@ -76,7 +83,7 @@ var nodeTypes = map[string]struct {
 	"tuic": {must: "server port"}, "wireguard": {}, "snell": {must: "server port psk"},
 	"ssh": {must: "server port"}, "mieru": {must: "server"}, "anytls": {must: "server port password"},
 	"sudoku": {}, "masque": {}, "trusttunnel": {}, "tailscale": {}, "openvpn": {}, "zerotier": {},
-	"shadowquic": {}, "rematch": {},
+	"shadowquic": {}, "rematch": {built: true},
 }
 
 // NodeTypes are the types a node may have, sorted.
@@ -107,6 +114,8 @@ func (p *Proxy) decode(v value) {
 		v.object(false, p, &common, &login)
 	case "direct", "reject":
 		v.object(false, p, &common)
+	case "rematch":
+		v.object(false, p, &common, &p.Rematch)
 	default:
 		v.object(true, p, &common)
 	}
@@ -121,7 +130,7 @@ func (p *Proxy) decode(v value) {
 // implied sets what a type says by itself.
 func (p *Proxy) implied() {
 	switch p.Type {
-	case "direct", "dns", "reject", "hysteria", "hysteria2", "tuic", "wireguard":
+	case "direct", "dns", "reject", "rematch", "hysteria", "hysteria2", "tuic", "wireguard":
 		p.UDP = true
 	case "http":
 		p.UDP = false

@@ -1,27 +1,30 @@
 package config
 
 import (
+	"errors"
 	"fmt"
-	"maps"
 	"slices"
 	"strings"
 
 	"go.yaml.in/yaml/v4"
+
+	"github.com/switchyard-proxy/switchyard/relay/rule"
 )
 
 // Rule is one line of rules, taken apart. What its payload means is judged by the rule compiler,
 // which reports at Pos.
 type Rule struct {
-	Type    string // upper case
-	Payload string
-	Target  string
-	Params  []string // lower case
-	Pos     Pos
+	rule.Rule // without a type where the line is no rule, which has been reported
+	Pos       Pos
 }
 
-// SubRules are the rules under each name of sub-rules.
-type SubRules []struct {
+// SubRules are the rules under each name of sub-rules, in the order of the file.
+type SubRules []SubRule
+
+// SubRule is one list of SubRules.
+type SubRule struct {
 	Name  string
+	Pos   Pos
 	Rules []Rule
 }
 
@@ -30,38 +33,18 @@ func (s *SubRules) decode(v value) {
 		if !e.val.resolve() {
 			continue
 		}
-		*s = append(*s, struct {
-			Name  string
-			Rules []Rule
-		}{Name: e.key.Value})
+		list := SubRule{Name: e.key.Value, Pos: Pos{e.key.Line, e.key.Column}}
+		if list.Name == "" {
+			v.d.report(Error, list.Pos, v.path, "want a name for the sub-rules", "")
+		}
 		for _, item := range e.val.items() {
 			var r Rule
 			r.decode(item)
-			(*s)[len(*s)-1].Rules = append((*s)[len(*s)-1].Rules, r)
+			list.Rules = append(list.Rules, r)
 		}
+		*s = append(*s, list)
 	}
 }
-
-// ruleTypes are the types of the family; those that are built are true.
-var ruleTypes = map[string]bool{
-	"DOMAIN": true, "DOMAIN-SUFFIX": true, "DOMAIN-KEYWORD": true, "IP-CIDR": true, "IP-CIDR6": true,
-	"SRC-IP-CIDR": true, "DST-PORT": true, "SRC-PORT": true, "IN-PORT": true, "NETWORK": true, "MATCH": true,
-
-	"DOMAIN-WILDCARD": false, "DOMAIN-REGEX": false, "GEOSITE": false, "IP-SUFFIX": false, "IP-ASN": false,
-	"GEOIP": false, "SRC-GEOIP": false, "SRC-IP-ASN": false, "SRC-IP-SUFFIX": false, "IN-TYPE": false,
-	"IN-USER": false, "IN-NAME": false, "PROCESS-NAME": false, "PROCESS-PATH": false,
-	"PROCESS-NAME-REGEX": false, "PROCESS-PATH-REGEX": false, "PROCESS-NAME-WILDCARD": false,
-	"PROCESS-PATH-WILDCARD": false, "UID": false, "DSCP": false, "RULE-SET": false, "AND": false,
-	"OR": false, "NOT": false, "SUB-RULE": false, "REMATCH-NAME": false,
-}
-
-var ruleTypeNames = slices.Sorted(maps.Keys(ruleTypes))
-
-// greedy are the types whose payload is all between the first and the last comma.
-var greedy = set([]string{"AND", "OR", "NOT", "SUB-RULE", "DOMAIN-REGEX", "PROCESS-NAME-REGEX", "PROCESS-PATH-REGEX"})
-
-// ruleParams are the words that may stand behind a target.
-var ruleParams = []string{"no-resolve", "src"}
 
 // decode takes a line apart and checks its shape and its type.
 func (r *Rule) decode(v value) {
@@ -71,68 +54,64 @@ func (r *Rule) decode(v value) {
 		return
 	}
 	line := v.n.Value
-	word, rest, _ := strings.Cut(line, ",")
-	r.Type = strings.ToUpper(strings.TrimSpace(word))
-	built, known := ruleTypes[r.Type]
-	fail := func(message, hint string) {
-		v.d.report(Error, v.pos(), v.path, fmt.Sprintf("[%s]: %s", line, message), hint)
-	}
-	switch {
-	case !known:
-		fail(fmt.Sprintf("unsupported rule type: %s", r.Type), v.d.nearest(r.Type, ruleTypeNames))
-		r.Type = ""
-		return
-	case !built:
-		fail(r.Type+": not supported yet", "")
-	}
-	part := strings.Split(rest, ",")
-	for i := range part {
-		part[i] = strings.TrimSpace(part[i])
-	}
-	switch {
-	case r.Type == "MATCH":
-		r.Target, part = part[0], part[1:]
-	case greedy[r.Type] && len(part) >= 2:
-		r.Target = part[len(part)-1]
-		i := strings.LastIndexByte(rest, ',')
-		r.Payload, part = strings.TrimSpace(rest[:i]), nil
-	case len(part) >= 2:
-		r.Payload, r.Target, part = part[0], part[1], part[2:]
-	default:
-		fail("format invalid: want TYPE,PAYLOAD,TARGET", "")
-		r.Type = ""
+	parsed, err := rule.Parse(line)
+	if err != nil {
+		hint := ""
+		var unknown *rule.UnknownType
+		if errors.As(err, &unknown) {
+			hint = v.d.nearest(unknown.Type, rule.Types())
+		}
+		v.d.report(Error, v.pos(), v.path, fmt.Sprintf("[%s]: %v", line, err), hint)
 		return
 	}
-	for _, p := range part {
-		if p = strings.ToLower(p); p == "" {
-			continue
+	for _, p := range parsed.Params {
+		if !slices.Contains(rule.Params, p) {
+			v.d.report(Warning, v.pos(), v.path, fmt.Sprintf("[%s]: unknown parameter %q", line, p), v.d.nearest(p, rule.Params))
 		}
-		if !slices.Contains(ruleParams, p) {
-			v.d.report(Warning, v.pos(), v.path, fmt.Sprintf("[%s]: unknown parameter %q", line, p), v.d.nearest(p, ruleParams))
-		}
-		r.Params = append(r.Params, p)
 	}
-	if r.Target == "" {
-		fail("want a target", "")
-		r.Type = ""
-	}
+	r.Rule = parsed
 }
 
 // checkRules checks that every target is there.
 func (c *Config) checkRules(d *decoder, names []string) {
 	known := set(names)
-	for i := range c.Rules {
-		r := &c.Rules[i]
-		if r.Type == "" || r.Type == "SUB-RULE" || known[r.Target] {
-			continue
+	subs := make([]string, 0, len(c.SubRules))
+	calls := make(map[string][]string)
+	for i := range c.SubRules {
+		s := &c.SubRules[i]
+		subs = append(subs, s.Name)
+		for j := range s.Rules {
+			if s.Rules[j].Type == "SUB-RULE" {
+				calls[s.Name] = append(calls[s.Name], s.Rules[j].Target)
+			}
 		}
-		d.report(Error, r.Pos, fmt.Sprintf("rules[%d]", i),
-			fmt.Sprintf("[%s]: proxy [%s] not found", r.text(), r.Target), d.nearest(r.Target, names))
+	}
+	knownSubs := set(subs)
+	check := func(path string, r *Rule) {
+		switch {
+		case r.Type == "":
+		case r.Type == "SUB-RULE" && !knownSubs[r.Target]:
+			d.report(Error, r.Pos, path, fmt.Sprintf("[%s]: sub-rule [%s] not found", r.Text(), r.Target), d.nearest(r.Target, subs))
+		case r.Type != "SUB-RULE" && !known[r.Target]:
+			d.report(Error, r.Pos, path, fmt.Sprintf("[%s]: proxy [%s] not found", r.Text(), r.Target), d.nearest(r.Target, names))
+		}
+	}
+	for i := range c.Rules {
+		check(fmt.Sprintf("rules[%d]", i), &c.Rules[i])
+	}
+	for i := range c.SubRules {
+		s := &c.SubRules[i]
+		for j := range s.Rules {
+			check(fmt.Sprintf("sub-rules[%s][%d]", s.Name, j), &s.Rules[j])
+		}
+		if loop := findLoop(s.Name, calls); loop != nil {
+			d.report(Error, s.Pos, "sub-rules."+s.Name, "circular references ["+strings.Join(loop, "->")+"]", "")
+		}
 	}
 }
 
-// text is the rule as a line.
-func (r *Rule) text() string {
+// Text is the rule as a line.
+func (r *Rule) Text() string {
 	part := []string{r.Type}
 	if r.Type != "MATCH" {
 		part = append(part, r.Payload)

@@ -234,23 +234,6 @@ type ProxyProvider struct {
 	AgeKey      string `key:"age-secret-key" secret:"yes"`
 }
 
-// RuleProvider is a source of rules.
-type RuleProvider struct {
-	Name      string
-	Pos       Pos
-	Type      string `key:"type" one:"http file inline"`
-	Behavior  string `key:"behavior" one:"domain ipcidr classical"`
-	Format    string `key:"format" one:"yaml text mrs"`
-	URL       string `key:"url"`
-	Path      string `key:"path"`
-	InBundle  string `key:"path-in-bundle"`
-	Interval  int    `key:"interval" range:"0-"` // seconds
-	Proxy     string `key:"proxy"`
-	SizeLimit int    `key:"size-limit" range:"0-"` // bytes
-	Header    later  `key:"header"`
-	Payload   later  `key:"payload"`
-}
-
 // later is a part of a section that is not built yet: it may be there, and nothing is read of it.
 type later struct{}
 

@@ -37,8 +37,6 @@ func (c *Config) checkSupport(d *decoder) {
 		{len(c.Listeners) > 0, "listeners"},
 		{len(c.Tunnels) > 0, "tunnels"},
 		{len(c.ProxyProviders) > 0, "proxy-providers"},
-		{len(c.RuleProviders) > 0, "rule-providers"},
-		{len(c.SubRules) > 0, "sub-rules"},
 		{len(c.Hosts) > 0, "hosts"},
 	} {
 		if f.on {
@@ -54,7 +52,6 @@ func (c *Config) checkSupport(d *decoder) {
 		{c.TLS.ECHKey != "", "tls.ech-key"},
 		{c.Controller.DoHPath != "", "external-doh-server"},
 		{c.Controller.Pipe != "" && runtime.GOOS == "windows", "external-controller-pipe"},
-		{c.Geo.AutoUpdate, "geo-auto-update"},
 		{c.Controller.RoutingMark != 0, "external-controller-routing-mark"},
 	} {
 		if f.on {
@@ -69,8 +66,7 @@ func (c *Config) checkSupport(d *decoder) {
 		c.note(d, key, "changes nothing here")
 	}
 	for _, key := range []string{
-		"find-process-mode", "unified-delay", "etag-support", "geodata-mode", "geox-url", "geo-update-interval",
-		"external-ui-name", "global-ua",
+		"unified-delay", "external-ui-name",
 	} {
 		c.note(d, key, "changes nothing yet")
 	}

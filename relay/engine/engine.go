@@ -25,17 +25,23 @@ const (
 	ByRule Mode = iota
 	Global
 	Direct
+	Via // a node or group that was named, by whoever opened the flow
 )
 
 // Snapshot is one configuration, built. A flow loads it once and sees nothing else until it ends.
 type Snapshot struct {
-	Mode    Mode
-	Rules   *rule.Program
-	Targets []outbound.Outbound // of each rule
-	Global  outbound.Outbound
-	Direct  outbound.Outbound
+	Mode     Mode
+	Rules    *rule.Program
+	Counters *rule.Counters      // of Rules
+	Targets  []outbound.Outbound // of Rules.Targets; nil where there is none of that name
+	Global   outbound.Outbound
+	Direct   outbound.Outbound
 	// Lookup resolves a name for a rule that needs its address.
 	Lookup func(ctx context.Context, host string) ([]netip.Addr, error)
+	// Process finds who opened a flow, for a rule that needs it; nil is that nobody looks.
+	Process func(ctx context.Context, f *flow.Flow) flow.Process
+	// AlwaysProcess looks for the process of every flow.
+	AlwaysProcess bool
 }
 
 // Engine carries flows by the current snapshot.
@@ -86,6 +92,7 @@ func (e *Engine) Serve(ctx context.Context) error {
 		select {
 		case <-tick.C:
 			e.Table.Tick()
+			e.tickRules()
 			if n%sweepEvery == 0 {
 				e.Table.Sweep(sweepQuiet)
 			}
@@ -96,114 +103,30 @@ func (e *Engine) Serve(ctx context.Context) error {
 	}
 }
 
-// route is the decision about one flow.
-type route struct {
-	leaf  outbound.Outbound
-	chain []string // leaf first
-	provs []string
-	rule  int // None outside of rule mode and when nothing matched
-	info  rule.Info
-	mode  Mode
-}
-
-// picker is what a group is to the engine.
-type picker interface {
-	Pick(f *flow.Flow) outbound.Outbound
-}
-
-// maxDepth bounds the walk through groups; loops are refused at load.
-const maxDepth = 64
-
-// follow goes from a target through the groups' choices to the outbound that dials.
-func follow(target outbound.Outbound, f *flow.Flow) (leaf outbound.Outbound, chain []outbound.Outbound) {
-	chain = make([]outbound.Outbound, 0, 4)
-	for range maxDepth {
-		chain = append(chain, target)
-		g, ok := target.(picker)
-		if !ok {
-			break
-		}
-		target = g.Pick(f)
-	}
-	return target, chain
-}
-
-// route decides where f goes, by the rules at from and after it. It adds the address of f's name when
-// a rule needs it.
-func (e *Engine) route(ctx context.Context, s *Snapshot, f *flow.Flow, from int) route {
-	switch s.Mode {
-	case Global:
-		return decided(s.Global, f, rule.None, rule.Info{}, Global)
-	case Direct:
-		return decided(s.Direct, f, rule.None, rule.Info{}, Direct)
-	}
-	for {
-		i, need := s.Rules.Match(f, from)
-		if need == rule.NeedIP {
-			e.lookup(ctx, s, f)
-			from = i
-			continue
-		}
-		if i == rule.None {
-			return decided(s.Direct, f, rule.None, rule.Info{}, ByRule)
-		}
-		leaf, chain := follow(s.Targets[i], f)
-		if passes(leaf, chain, f) {
-			from = i + 1
-			continue
-		}
-		return decided(s.Targets[i], f, i, s.Rules.Info(i), ByRule)
-	}
-}
-
-// passes says that a matched target hands the flow on to the next rule.
-func passes(leaf outbound.Outbound, chain []outbound.Outbound, f *flow.Flow) bool {
-	if leaf.Info().Type == "Pass" {
-		return true
-	}
-	return f.Network == flow.UDP && !carriesUDP(leaf, chain)
-}
-
-func carriesUDP(leaf outbound.Outbound, chain []outbound.Outbound) bool {
-	if g, ok := chain[0].(interface{ UDP() bool }); ok {
-		return g.UDP()
-	}
-	return leaf.Info().UDP
-}
-
-func decided(target outbound.Outbound, f *flow.Flow, i int, info rule.Info, m Mode) route {
-	leaf, chain := follow(target, f)
-	r := route{leaf: leaf, rule: i, info: info, mode: m}
-	r.chain, r.provs = make([]string, len(chain)), make([]string, len(chain))
-	for j, o := range chain {
-		r.chain[len(chain)-1-j], r.provs[len(chain)-1-j] = o.Info().Name, o.Info().Provider
-	}
-	return r
-}
-
-// lookup finds the address of f's name. Rules that wanted it do not hold when there is none.
-func (e *Engine) lookup(ctx context.Context, s *Snapshot, f *flow.Flow) {
-	f.LookedUp = true
-	ctx, cancel := context.WithTimeout(ctx, lookupTimeout)
-	defer cancel()
-	addrs, err := s.Lookup(ctx, f.To.Host)
-	if err != nil || len(addrs) == 0 {
-		e.log.LogAttrs(ctx, slog.LevelDebug, "resolve for a rule", slog.String("host", f.To.Host), slog.Any("err", err))
-		return
-	}
-	f.To.IP = addrs[0]
-}
-
 // Open implements inbound.Handler: it carries f to its outbound and dials.
 func (e *Engine) Open(ctx context.Context, f *flow.Flow) (flow.Stream, error) {
-	r := e.route(ctx, e.current.Load(), f, 0)
-	if e.selves.Loops(f.Source, f.Local) {
-		e.logFailure(ctx, f, &r, flow.ErrLoop)
-		return nil, flow.ErrLoop
+	r, err := e.route(ctx, e.current.Load(), f)
+	return e.dial(ctx, f, &r, err)
+}
+
+// OpenVia is Open through target, whatever mode and rules say.
+func (e *Engine) OpenVia(ctx context.Context, f *flow.Flow, target outbound.Outbound) (flow.Stream, error) {
+	r := decided(target, f, Via)
+	return e.dial(ctx, f, &r, nil)
+}
+
+// dial goes the way r, unless err says that there is none.
+func (e *Engine) dial(ctx context.Context, f *flow.Flow, r *route, err error) (flow.Stream, error) {
+	if err == nil && e.selves.Loops(f.Source, f.Local) {
+		err = flow.ErrLoop
+	}
+	if err != nil {
+		e.logFailure(ctx, f, r, err)
+		return nil, err
 	}
 	conn, err := r.leaf.Dial(ctx, f)
 	if err != nil {
-		e.logFailure(ctx, f, &r, err)
+		e.logFailure(ctx, f, r, err)
 		return nil, err
 	}
 	s := &stream{Conn: conn, engine: e, entry: r.entry(f)}
@@ -211,7 +134,7 @@ func (e *Engine) Open(ctx context.Context, f *flow.Flow) (flow.Stream, error) {
 		s.entry.Remote = host(a.String())
 	}
 	e.Table.Open(s.entry, s.end)
-	e.logFlow(ctx, f, &r)
+	e.logFlow(ctx, f, r)
 	return s, nil
 }
 
@@ -258,11 +181,14 @@ func locate(ctx context.Context, leaf outbound.Outbound, f *flow.Flow) error {
 // openPacket opens the association of one source with one target.
 func (e *Engine) openPacket(ctx context.Context, f *flow.Flow, dial nat.Dial, end func()) (*nat.Session, error) {
 	s := e.current.Load()
-	r := e.route(ctx, s, f, 0)
-	conn, err := dial(r.leaf, func() (flow.PacketConn, error) { return r.leaf.DialPacket(ctx, f) })
-	for errors.Is(err, flow.ErrNoUDP) && r.rule != rule.None { // the way to a node may not carry it
-		r = e.route(ctx, s, f, r.rule+1)
+	r, err := e.route(ctx, s, f)
+	var conn flow.PacketConn
+	for err == nil {
 		conn, err = dial(r.leaf, func() (flow.PacketConn, error) { return r.leaf.DialPacket(ctx, f) })
+		if !errors.Is(err, flow.ErrNoUDP) || r.rule == rule.None {
+			break
+		}
+		r, err = e.reroute(ctx, s, f, &r) // the way to a node may not carry it
 	}
 	if err == nil && !f.To.IP.IsValid() {
 		err = locate(ctx, r.leaf, f)

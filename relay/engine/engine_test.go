@@ -82,13 +82,15 @@ func newSetup(t *testing.T, mode Mode, rules ...string) *setup {
 			r.Payload = f[1]
 		}
 		list = append(list, r)
-		s.Targets = append(s.Targets, targets[r.Target])
 	}
-	program, errs := rule.Compile(list)
+	program, errs := rule.Compile(list, nil)
 	if errs != nil {
 		t.Fatal(errs)
 	}
-	s.Rules = program
+	s.Rules, s.Counters = program, rule.NewCounters(program.Len())
+	for _, name := range program.Targets() {
+		s.Targets = append(s.Targets, targets[name])
+	}
 	s.Use(s.Snapshot)
 	return s
 }
@@ -103,7 +105,10 @@ func to(network flow.Network, host string) *flow.Flow {
 func TestRoute(t *testing.T) {
 	f := func(s *setup, fl *flow.Flow, wantRule int, wantChain string, wantLookups int) {
 		t.Helper()
-		r := s.route(t.Context(), s.Snapshot, fl, 0)
+		r, err := s.route(t.Context(), s.Snapshot, fl)
+		if err != nil {
+			t.Fatal(err)
+		}
 		if chain := strings.Join(r.chain, " "); r.rule != wantRule || chain != wantChain || s.lookups != wantLookups {
 			t.Errorf("rule %d, %s, %d lookups; want %d, %s, %d", r.rule, chain, s.lookups, wantRule, wantChain, wantLookups)
 		}

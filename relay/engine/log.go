@@ -2,6 +2,7 @@ package engine
 
 import (
 	"context"
+	"fmt"
 	"log/slog"
 	"strings"
 
@@ -24,6 +25,8 @@ func (e *Engine) logFlow(ctx context.Context, f *flow.Flow, r *route) {
 		b.WriteString(" using GLOBAL")
 	case r.mode == Direct:
 		b.WriteString(" using DIRECT")
+	case r.mode == Via:
+		b.WriteString(" using " + chainText(r.chain))
 	case r.rule == rule.None:
 		b.WriteString(" doesn't match any rule using DIRECT")
 	default:
@@ -38,7 +41,18 @@ func (e *Engine) logFlow(ctx context.Context, f *flow.Flow, r *route) {
 
 func writeFlow(b *strings.Builder, f *flow.Flow) {
 	b.WriteString("[" + strings.ToUpper(f.Network.String()) + "] ")
-	b.WriteString(f.Source.String() + " --> " + f.To.String())
+	b.WriteString(sourceText(f) + " --> " + f.To.String())
+}
+
+// sourceText is who opened f: an address, with the process where it is known, or ourselves.
+func sourceText(f *flow.Flow) string {
+	switch {
+	case f.Kind == flow.Inner:
+		return "switchyard"
+	case f.Process.Path != "":
+		return fmt.Sprintf("%s(%s, uid=%d)", f.Source, f.Process.Name(), f.Process.UID)
+	}
+	return f.Source.String()
 }
 
 func chainText(chain []string) string {
@@ -66,7 +80,7 @@ func (e *Engine) logFailure(ctx context.Context, f *flow.Flow, r *route, err err
 	if r.info.Type != "" {
 		b.WriteString(" (match " + r.info.Type + "/" + r.info.Payload + ")")
 	}
-	b.WriteString(" " + f.Source.String() + " --> " + f.To.String() + " error: " + err.Error())
+	b.WriteString(" " + sourceText(f) + " --> " + f.To.String() + " error: " + err.Error())
 	e.log.LogAttrs(ctx, level, b.String())
 }
 

@@ -5,6 +5,7 @@ package flow
 import (
 	"net/netip"
 	"strconv"
+	"strings"
 )
 
 // Network is the transport of a flow.
@@ -49,6 +50,16 @@ func (k Kind) String() string {
 	return ""
 }
 
+// ParseKind reads the API's word in any case; 0 is none.
+func ParseKind(s string) Kind {
+	for k, name := range kindNames {
+		if name != "" && strings.EqualFold(s, name) {
+			return Kind(k)
+		}
+	}
+	return 0
+}
+
 // Addr is where a flow goes: a host name or an address, and a port. Host is normalized (see
 // ParseHost) and empty when the target was given as an address. A name and an address may both be
 // set: then IP is what the name resolved to.
@@ -83,4 +94,28 @@ type Flow struct {
 
 	LookedUp bool // To.Host was resolved, whether or not that found an address
 	DSCP     uint8
+	Process  Process
+	Rematch  string // the name that a node of type rematch gave it
 }
+
+// Process is who opened a flow. The zero Process is one that nobody has looked for.
+type Process struct {
+	LookedUp bool // somebody has, whether or not that found anything
+	Found    bool
+	UID      uint32
+	Path     string // of the executable; "" where only the user is known
+	Fold     string // Path in lower case
+}
+
+// FoundProcess is a process that was found.
+func FoundProcess(uid uint32, path string) Process {
+	return Process{LookedUp: true, Found: true, UID: uid, Path: path, Fold: strings.ToLower(path)}
+}
+
+// Name is the last part of Path.
+func (p *Process) Name() string { return base(p.Path) }
+
+// FoldName is Name in lower case.
+func (p *Process) FoldName() string { return base(p.Fold) }
+
+func base(path string) string { return path[strings.LastIndexAny(path, `/\`)+1:] }

@@ -4,159 +4,393 @@ import (
 	"errors"
 	"fmt"
 	"net/netip"
+	"regexp"
 	"slices"
 	"strconv"
 	"strings"
 
 	"github.com/switchyard-proxy/switchyard/relay/flow"
+	"github.com/switchyard-proxy/switchyard/relay/match"
 )
 
-// portRange is an inclusive range of ports.
-type portRange struct{ lo, hi uint16 }
-
-func inRanges(rs []portRange, port uint16) bool {
-	for _, r := range rs {
-		if r.lo <= port && port <= r.hi {
-			return true
-		}
-	}
-	return false
+// Env is what rules refer to. A func that is nil knows nothing.
+type Env struct {
+	SubRules map[string][]Rule
+	// Each returns the set of that name, or why there can be none. A set that is not loaded yet is
+	// there, and empty.
+	RuleSet func(name string) (*Set, error)
+	GeoSite func(list string) (*Set, error)
+	GeoIP   func(code string) (*Set, error) // in lower case; never "lan"
+	ASN     func(number uint32) (*Set, error)
+	// Off are the rules, by index, that are switched off.
+	Off map[int]bool
 }
 
-// types is how each rule type is compiled, and its name in the API.
-var types = map[string]struct {
-	api     string
-	compile func(o *op, info *Info, r *Rule) error
-}{
-	"DOMAIN":         {"Domain", name(domain)},
-	"DOMAIN-SUFFIX":  {"DomainSuffix", name(domainSuffix)},
-	"DOMAIN-KEYWORD": {"DomainKeyword", keyword},
-	"IP-CIDR":        {"IPCIDR", prefix(ipCIDR)},
-	"IP-CIDR6":       {"IPCIDR", prefix(ipCIDR)},
-	"SRC-IP-CIDR":    {"SrcIPCIDR", prefix(srcIPCIDR)},
-	"DST-PORT":       {"DstPort", ports(dstPort)},
-	"SRC-PORT":       {"SrcPort", ports(srcPort)},
-	"IN-PORT":        {"InPort", ports(inPort)},
-	"NETWORK":        {"Network", networkOp},
-	"MATCH":          {"Match", matchOp},
+// Compile compiles rules in order. It reports every bad rule, each as an *Error.
+func Compile(rules []Rule, env *Env) (*Program, []*Error) {
+	if env == nil {
+		env = &Env{}
+	}
+	s := &shared{env: env, subs: make(map[string]*Program), target: make(map[string]int32)}
+	p := s.list("", rules)
+	for _, name := range sortedKeys(env.SubRules) {
+		s.sub(name) // also those that only a node of type rematch leads to
+	}
+	if s.errs != nil {
+		return nil, s.errs
+	}
+	p.targets, p.subs = s.targets, s.subs
+	for _, sub := range s.subs {
+		sub.targets = s.targets
+	}
+	return p, nil
 }
 
-func compile(r *Rule) (op, Info, error) {
-	t, ok := types[r.Type]
-	if !ok {
-		return op{}, Info{}, fmt.Errorf("%w %q", errUnknownType, r.Type)
+// CompileSet compiles the lines of a classical rule set, which have no targets. Bad lines are left
+// out and reported; program is nil where no line is good.
+func CompileSet(rules []Rule, env *Env) (program *Program, bad []*Error) {
+	s := &shared{env: env, subs: make(map[string]*Program), target: make(map[string]int32), inSet: true}
+	p := s.list("", rules)
+	if p.Len() == 0 {
+		p = nil
 	}
-	o, info := op{}, Info{Type: t.api, Payload: r.Payload, Target: r.Target, Size: -1}
-	if err := t.compile(&o, &info, r); err != nil {
-		return op{}, Info{}, err
-	}
-	return o, info, nil
+	return p, s.errs
 }
 
-func name(k kind) func(*op, *Info, *Rule) error {
-	return func(o *op, info *Info, r *Rule) error {
-		host, ip, err := flow.ParseHost(r.Payload)
+// shared is what the lists of one compilation have in common.
+type shared struct {
+	env     *Env
+	inSet   bool
+	errs    []*Error
+	subs    map[string]*Program // nil while it is being compiled
+	path    []string            // of lists being compiled
+	targets []string
+	target  map[string]int32
+}
+
+// compiler compiles one list.
+type compiler struct {
+	*shared
+	p     *Program
+	depth int // of logic rules around the one that is compiled
+}
+
+// maxErrors bounds what is reported of one list.
+const maxErrors = 1000
+
+func (s *shared) list(name string, rules []Rule) *Program {
+	c := &compiler{shared: s, p: newProgram(len(rules))}
+	bad := 0
+	for i := range rules {
+		r := &rules[i]
+		o, payload, err := c.rule(r)
 		if err != nil {
-			return fmt.Errorf("want a domain name, got %q", r.Payload)
+			if bad++; bad <= maxErrors {
+				s.errs = append(s.errs, &Error{Sub: name, Index: i, Err: err})
+			}
+			continue
 		}
-		if ip.IsValid() { // configurations have such rules; no name is ever an address
-			host = r.Payload
+		if name == "" && s.env.Off[i] {
+			o.off = true
 		}
-		o.kind, o.text, info.Payload = k, host, host
-		return nil
+		c.p.append(o, payload, s.intern(r.Target))
 	}
+	if err := c.p.index(); err != nil {
+		s.errs = append(s.errs, &Error{Sub: name, Index: 0, Err: err})
+	}
+	return c.p
 }
 
-func keyword(o *op, info *Info, r *Rule) error {
+func (s *shared) intern(target string) int32 {
+	id, ok := s.target[target]
+	if !ok {
+		id = int32(len(s.targets))
+		s.target[target] = id
+		s.targets = append(s.targets, target)
+	}
+	return id
+}
+
+// sub compiles the list of sub-rules called name, once.
+func (s *shared) sub(name string) (*Program, error) {
+	rules, ok := s.env.SubRules[name]
+	if !ok {
+		return nil, &NotFound{"sub-rule", name}
+	}
+	p, begun := s.subs[name]
+	if begun && p == nil {
+		i := slices.Index(s.path, name)
+		return nil, fmt.Errorf("sub-rule error: circular references [%s->%s]", strings.Join(s.path[i:], "->"), name)
+	}
+	if !begun {
+		s.subs[name], s.path = nil, append(s.path, name)
+		p = s.list(name, rules)
+		s.subs[name], s.path = p, s.path[:len(s.path)-1]
+	}
+	return p, nil
+}
+
+// rule compiles one rule, on its own or inside a logic rule.
+func (c *compiler) rule(r *Rule) (op, string, error) {
+	t, ok := types[r.Type]
+	switch {
+	case !ok:
+		return op{}, "", &UnknownType{r.Type}
+	case c.inSet && (r.Type == "RULE-SET" || r.Type == "SUB-RULE" || r.Type == "MATCH"):
+		return op{}, "", fmt.Errorf("unsupported rule type [%s] in a rule set", r.Type)
+	case c.depth > 0 && (r.Type == "SUB-RULE" || r.Type == "MATCH"):
+		return op{}, "", fmt.Errorf("unsupported rule type [%s] on logic rule", r.Type)
+	}
+	o := op{kind: t.kind, api: t.api}
+	src := slices.Contains(r.Params, "src")
+	if src && t.src != "" {
+		o.kind, o.api = t.kind.source(), t.src
+	}
+	o.noResolve = src || slices.Contains(r.Params, "no-resolve")
+	o.swap = src && t.kind == namedSet
+	payload, err := t.compile(c, &o, r)
+	return o, payload, err
+}
+
+func compileName(_ *compiler, _ *op, r *Rule) (string, error) {
+	host, ip, err := flow.ParseHost(r.Payload)
+	switch {
+	case err != nil:
+		return "", fmt.Errorf("want a domain name, got %q", clip(r.Payload))
+	case ip.IsValid(): // configurations have such rules; no name is ever an address
+		return r.Payload, nil
+	}
+	return host, nil
+}
+
+func compileKeyword(_ *compiler, _ *op, r *Rule) (string, error) {
 	if r.Payload == "" {
-		return errors.New("want a part of a domain name, got nothing")
+		return "", errors.New("want a part of a domain name, got nothing")
 	}
 	text := strings.ToLower(r.Payload)
 	if host, ip, err := flow.ParseHost(text); err == nil && !ip.IsValid() && !isASCII(text) {
 		text = host // an IDN keyword means its punycode
 	}
-	o.kind, o.text, info.Payload = domainKeyword, text, text
-	return nil
+	return text, nil
 }
 
 func isASCII(s string) bool {
-	for i := 0; i < len(s); i++ {
-		if s[i] >= 0x80 {
-			return false
-		}
-	}
-	return true
+	return strings.IndexFunc(s, func(r rune) bool { return r >= 0x80 }) < 0
 }
 
-func prefix(k kind) func(*op, *Info, *Rule) error {
-	return func(o *op, info *Info, r *Rule) error {
-		p, err := netip.ParsePrefix(r.Payload)
-		if err != nil {
-			return fmt.Errorf("want a prefix such as 192.0.2.0/24 or 2001:db8::/32, got %q", r.Payload)
-		}
-		o.kind, o.prefix, info.Payload = k, p.Masked(), p.String()
-		if p.Addr().Is4In6() && p.Bits() >= 96 {
-			o.prefix = netip.PrefixFrom(p.Addr().Unmap(), p.Bits()-96).Masked()
-		}
-		if k == ipCIDR && slices.Contains(r.Params, "src") {
-			o.kind, info.Type = srcIPCIDR, "SrcIPCIDR"
-		}
-		o.resolve = o.kind == ipCIDR && !slices.Contains(r.Params, "no-resolve")
-		return nil
+func compileWildcard(_ *compiler, _ *op, r *Rule) (string, error) {
+	if r.Payload == "" {
+		return "", errors.New("want a pattern such as *.example.org, got nothing")
 	}
-}
-
-// maxRanges bounds the items of a port list, as the family does.
-const maxRanges = 28
-
-func ports(k kind) func(*op, *Info, *Rule) error {
-	return func(o *op, _ *Info, r *Rule) error {
-		o.kind = k
-		for item := range strings.FieldsFuncSeq(r.Payload, func(c rune) bool { return c == '/' || c == ',' }) {
-			rg, err := parseRange(strings.Trim(item, " []"))
-			if err != nil {
-				return err
+	labels := strings.Split(strings.ToLower(strings.TrimSuffix(r.Payload, ".")), ".")
+	for i, l := range labels {
+		if !isASCII(l) && !strings.ContainsAny(l, "*?") {
+			if host, _, err := flow.ParseHost(l); err == nil {
+				labels[i] = host
 			}
-			o.ports = append(o.ports, rg)
 		}
-		if len(o.ports) == 0 || len(o.ports) > maxRanges {
-			return fmt.Errorf("want 1 to %d ports or ranges such as 80/443/1000-2000, got %q", maxRanges, r.Payload)
-		}
-		return nil
 	}
+	return strings.Join(labels, "."), nil
 }
 
-func parseRange(s string) (portRange, error) {
-	from, to, isRange := strings.Cut(s, "-")
-	if !isRange {
-		to = from
+func compileRegex(c *compiler, o *op, r *Rule) (string, error) {
+	if r.Payload == "" {
+		return "", errors.New("want a regular expression, got nothing")
 	}
-	lo, err1 := strconv.ParseUint(strings.TrimSpace(from), 10, 16)
-	hi, err2 := strconv.ParseUint(strings.TrimSpace(to), 10, 16)
-	if err1 != nil || err2 != nil {
-		return portRange{}, fmt.Errorf("want a port from 0 to 65535 or a range, got %q", s)
+	re, err := regexp.Compile("(?i)" + r.Payload)
+	if err != nil {
+		var syntax interface{ Unwrap() error }
+		if errors.As(err, &syntax) {
+			err = syntax.Unwrap()
+		}
+		return "", fmt.Errorf("%w (lookaround and backreferences are not supported in rules)", err)
 	}
-	if lo > hi {
-		lo, hi = hi, lo
-	}
-	return portRange{uint16(lo), uint16(hi)}, nil
+	o.arg = int32(len(c.p.regexes))
+	c.p.regexes = append(c.p.regexes, re)
+	return r.Payload, nil
 }
 
-func networkOp(o *op, info *Info, r *Rule) error {
-	o.kind = network
+func compileText(_ *compiler, _ *op, r *Rule) (string, error) {
+	if r.Payload == "" {
+		return "", errors.New("want a name, got nothing")
+	}
+	return r.Payload, nil
+}
+
+func compileGlob(c *compiler, o *op, r *Rule) (string, error) {
+	if r.Payload == "" {
+		return "", errors.New("want a pattern such as *curl*, got nothing")
+	}
+	o.arg = int32(len(c.p.words))
+	c.p.words = append(c.p.words, []string{strings.ToLower(r.Payload)})
+	return r.Payload, nil
+}
+
+func compileWords(c *compiler, o *op, r *Rule) (string, error) {
+	var words []string
+	for w := range strings.SplitSeq(r.Payload, "/") {
+		if w = strings.TrimSpace(w); w != "" {
+			words = append(words, w)
+		}
+	}
+	if words == nil {
+		return "", errors.New("want a name, or some parted by /, got nothing")
+	}
+	o.arg = int32(len(c.p.words))
+	c.p.words = append(c.p.words, words)
+	return r.Payload, nil
+}
+
+func compilePrefix(c *compiler, o *op, r *Rule) (string, error) {
+	p, err := netip.ParsePrefix(r.Payload)
+	if err != nil {
+		return "", fmt.Errorf("want a prefix such as 192.0.2.0/24 or 2001:db8::/32, got %q", clip(r.Payload))
+	}
+	c.prefix(o, match.Unmap(p))
+	return p.String(), nil
+}
+
+func (c *compiler) prefix(o *op, p netip.Prefix) {
+	o.arg = int32(len(c.p.prefixes))
+	c.p.prefixes = append(c.p.prefixes, p)
+}
+
+func compileIPSuffix(c *compiler, o *op, r *Rule) (string, error) {
+	p, err := netip.ParsePrefix(r.Payload)
+	if err != nil {
+		return "", fmt.Errorf("want an address and the number of its last bits, such as 8.8.8.8/24, got %q", clip(r.Payload))
+	}
+	c.prefix(o, p)
+	return r.Payload, nil
+}
+
+// limits are the largest numbers of the kinds that have ranges.
+var limits = map[kind]uint32{dstPort: 65535, srcPort: 65535, inPort: 65535, dscp: 63, uid: 1<<32 - 1}
+
+func compileRanges(c *compiler, o *op, r *Rule) (string, error) {
+	rs, err := match.ParseRanges(r.Payload, limits[o.kind])
+	if err != nil {
+		return "", err
+	}
+	o.arg = int32(len(c.p.ranges))
+	c.p.ranges = append(c.p.ranges, rs)
+	return r.Payload, nil
+}
+
+func compileNetwork(_ *compiler, o *op, r *Rule) (string, error) {
 	switch strings.ToLower(r.Payload) {
 	case "tcp":
-		o.network = flow.TCP
+		o.arg = int32(flow.TCP)
 	case "udp":
-		o.network = flow.UDP
+		o.arg = int32(flow.UDP)
 	default:
-		return fmt.Errorf("want tcp or udp, got %q", r.Payload)
+		return "", fmt.Errorf("unsupported network type, only TCP/UDP: want tcp or udp, got %q", clip(r.Payload))
 	}
-	info.Payload = o.network.String()
-	return nil
+	return flow.Network(o.arg).String(), nil
 }
 
-func matchOp(o *op, info *Info, _ *Rule) error {
-	o.kind, info.Payload = match, ""
-	return nil
+// inTypes are the words for kinds of inbounds, with the kinds that there are today.
+var inTypes = map[string][]flow.Kind{
+	"HTTP": {flow.HTTP}, "HTTPS": {flow.HTTPS}, "SOCKS": {flow.SOCKS4, flow.SOCKS5}, "SOCKS4": {flow.SOCKS4},
+	"SOCKS5": {flow.SOCKS5}, "INNER": {flow.Inner}, "SHADOWSOCKS": nil, "SNELL": nil, "VMESS": nil, "VLESS": nil,
+	"REDIR": nil, "TPROXY": nil, "TROJAN": nil, "TUNNEL": nil, "TUN": nil, "TUIC": nil, "HYSTERIA2": nil,
+	"ANYTLS": nil, "MIERU": nil, "SUDOKU": nil, "TRUSTTUNNEL": nil, "SHADOWQUIC": nil,
+}
+
+func compileInType(_ *compiler, o *op, r *Rule) (string, error) {
+	payload := strings.ToUpper(strings.ReplaceAll(r.Payload, " ", ""))
+	for word := range strings.SplitSeq(payload, "/") {
+		kinds, known := inTypes[word]
+		if !known {
+			return "", fmt.Errorf("unknown type: %s; want some of %s", clip(word), strings.Join(sortedKeys(inTypes), "/"))
+		}
+		for _, k := range kinds {
+			o.arg |= 1 << k
+		}
+	}
+	return payload, nil
+}
+
+func compileMatch(*compiler, *op, *Rule) (string, error) { return "", nil }
+
+func (c *compiler) set(o *op, s *Set) {
+	o.arg = int32(len(c.p.sets))
+	c.p.sets = append(c.p.sets, s)
+}
+
+func compileRuleSet(c *compiler, o *op, r *Rule) (string, error) {
+	return c.refer(o, r.Payload, c.env.RuleSet, &NotFound{"rule set", r.Payload})
+}
+
+func compileGeoSite(c *compiler, o *op, r *Rule) (string, error) {
+	o.geo = true
+	return c.refer(o, strings.ToLower(r.Payload), c.env.GeoSite, &NotFound{"list", r.Payload})
+}
+
+func compileGeoIP(c *compiler, o *op, r *Rule) (string, error) {
+	o.geo = true
+	code := strings.ToLower(r.Payload)
+	if code == "lan" {
+		c.set(o, lan)
+		return code, nil
+	}
+	return c.refer(o, code, c.env.GeoIP, &NotFound{"country", r.Payload})
+}
+
+func (c *compiler) refer(o *op, name string, find func(string) (*Set, error), missing error) (string, error) {
+	if name == "" {
+		return "", errors.New("want a name, got nothing")
+	}
+	if find == nil {
+		return "", missing
+	}
+	s, err := find(name)
+	if err != nil {
+		return "", err
+	}
+	c.set(o, s)
+	return name, nil
+}
+
+func compileASN(c *compiler, o *op, r *Rule) (string, error) {
+	digits := strings.TrimPrefix(strings.ToUpper(r.Payload), "AS")
+	n, err := strconv.ParseUint(digits, 10, 32)
+	switch {
+	case err != nil:
+		return "", fmt.Errorf("want the number of an autonomous system such as 13335, got %q", clip(r.Payload))
+	case c.env.ASN == nil:
+		return "", &NotFound{"autonomous system", r.Payload}
+	}
+	s, err := c.env.ASN(uint32(n))
+	if err != nil {
+		return "", err
+	}
+	c.set(o, s)
+	return digits, nil
+}
+
+// lan are the addresses that belong to no country.
+var lan = func() *Set {
+	var b match.PrefixesBuilder
+	for _, p := range []string{
+		"10.0.0.0/8", "172.16.0.0/12", "192.168.0.0/16", "fc00::/7", // private
+		"127.0.0.0/8", "::1/128", // loopback
+		"169.254.0.0/16", "fe80::/10", // link-local
+		"224.0.0.0/4", "ff00::/8", // multicast
+		"0.0.0.0/32", "::/128", // unspecified
+	} {
+		b.Add(netip.MustParsePrefix(p))
+	}
+	s := new(Set)
+	s.Replace(&Content{Prefixes: b.Build(), Count: b.Len()})
+	return s
+}()
+
+func sortedKeys[V any](m map[string]V) []string {
+	keys := make([]string, 0, len(m))
+	for k := range m {
+		keys = append(keys, k)
+	}
+	slices.Sort(keys)
+	return keys
 }

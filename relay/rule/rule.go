@@ -1,14 +1,16 @@
 // Package rule compiles rules into a Program that says which rule is the first to hold for a flow.
-// It judges only what the flow carries: a fact that is missing is asked for, never fetched.
+//
+// A program judges only what the flow carries: a fact that is missing is asked for, never fetched.
+// Rules that look for names, prefixes, ports and words are found through indexes, whatever their
+// number; what cannot be indexed is looked at one after the other, and only as far as the best rule
+// found so far.
 package rule
 
 import (
 	"errors"
 	"fmt"
-	"net/netip"
+	"slices"
 	"strings"
-
-	"github.com/switchyard-proxy/switchyard/relay/flow"
 )
 
 // Rule is one line of the configuration, taken apart.
@@ -16,7 +18,7 @@ type Rule struct {
 	Type    string // as the configuration spells it, in upper case: "DOMAIN-SUFFIX"
 	Payload string
 	Target  string
-	Params  []string // "no-resolve", "src"
+	Params  []string // in lower case: "no-resolve", "src"
 }
 
 // Info is a rule as the API shows it.
@@ -24,7 +26,7 @@ type Info struct {
 	Type    string // "DomainSuffix"
 	Payload string // normalized
 	Target  string
-	Size    int // entries of a set, -1 for what is none
+	Size    int // entries of a geo set, -1 for what is none
 }
 
 // Need is a fact that Match lacks.
@@ -34,123 +36,119 @@ type Need uint8
 const (
 	NeedNothing Need = iota
 	NeedIP           // the address behind the flow's name
+	NeedProcess      // the process that opened the flow
 )
 
-// None is the index Match gives when no rule holds.
+// None is the index of no rule, and of no target.
 const None = -1
 
-// op is one compiled rule.
-type op struct {
-	kind    kind
-	resolve bool // needs the address of a name
-	network flow.Network
-	text    string
-	prefix  netip.Prefix
-	ports   []portRange
-}
-
-type kind uint8
-
-const (
-	domain kind = iota
-	domainSuffix
-	domainKeyword
-	ipCIDR
-	srcIPCIDR
-	dstPort
-	srcPort
-	inPort
-	network
-	match
-)
-
-// Program is a compiled list of rules. It is immutable; Match may be called from any goroutine.
-type Program struct {
-	ops  []op
-	info []Info
+// Hit is what Match found.
+type Hit struct {
+	Rule   int // the first rule that holds, the one that Need is for, or None
+	Target int // index into Targets; with SUB-RULE that of the rule inside
+	Need   Need
 }
 
 // Error says what is wrong with one rule.
 type Error struct {
-	Index int // of the rule
+	Sub   string // the list of sub-rules it is in; "" for the rules
+	Index int    // of the rule
 	Err   error
 }
 
-func (e *Error) Error() string { return fmt.Sprintf("rules[%d]: %v", e.Index, e.Err) }
+func (e *Error) Error() string {
+	if e.Sub != "" {
+		return fmt.Sprintf("sub-rules[%s][%d]: %v", e.Sub, e.Index, e.Err)
+	}
+	return fmt.Sprintf("rules[%d]: %v", e.Index, e.Err)
+}
 
 // Unwrap returns the cause.
 func (e *Error) Unwrap() error { return e.Err }
 
-// Compile compiles rules in order. It reports every bad rule, each as an *Error.
-func Compile(rules []Rule) (*Program, []*Error) {
-	p := &Program{ops: make([]op, 0, len(rules)), info: make([]Info, 0, len(rules))}
-	var errs []*Error
-	for i := range rules {
-		o, info, err := compile(&rules[i])
-		if err != nil {
-			errs = append(errs, &Error{Index: i, Err: err})
-			continue
+// ErrNoRule means that no rule has such a number.
+var ErrNoRule = errors.New("there is no rule with such a number")
+
+// NotFound says that a rule names something that is not there.
+type NotFound struct{ What, Name string } // What is "rule set" or "sub-rule"
+
+func (e *NotFound) Error() string { return fmt.Sprintf("%s [%s] not found", e.What, e.Name) }
+
+// greedy are the types whose payload is all between the first and the last comma, so that no
+// parameters can follow.
+var greedy = map[string]bool{
+	"AND": true, "OR": true, "NOT": true, "SUB-RULE": true, "DOMAIN-REGEX": true,
+	"PROCESS-NAME-REGEX": true, "PROCESS-PATH-REGEX": true,
+}
+
+// Params are the words that may follow a target.
+var Params = []string{"no-resolve", "src"}
+
+// UnknownType says that there is no such type of rule.
+type UnknownType struct{ Type string }
+
+func (e *UnknownType) Error() string { return "unsupported rule type: " + clip(e.Type) }
+
+// Parse takes a line apart: TYPE,PAYLOAD,TARGET[,param…]. What the payload means is seen when it is
+// compiled. Parameters that nobody knows are kept.
+func Parse(line string) (Rule, error) {
+	word, rest, _ := strings.Cut(line, ",")
+	r := Rule{Type: strings.ToUpper(strings.TrimSpace(word))}
+	part := strings.Split(rest, ",")
+	_, known := types[r.Type]
+	switch {
+	case !known:
+		return r, &UnknownType{r.Type}
+	case r.Type == "MATCH":
+		r.Target, part = strings.TrimSpace(part[0]), part[1:]
+	case len(part) < 2:
+		return r, errors.New("format invalid: want TYPE,PAYLOAD,TARGET")
+	case greedy[r.Type]:
+		i := strings.LastIndexByte(rest, ',')
+		r.Payload, r.Target, part = strings.TrimSpace(rest[:i]), strings.TrimSpace(rest[i+1:]), nil
+	default:
+		r.Payload, r.Target, part = strings.TrimSpace(part[0]), strings.TrimSpace(part[1]), part[2:]
+	}
+	r.Params = params(part)
+	if r.Target == "" {
+		return r, errors.New("want a target")
+	}
+	return r, nil
+}
+
+func params(part []string) []string {
+	var list []string
+	for _, p := range part {
+		if p = strings.ToLower(strings.TrimSpace(p)); p != "" {
+			list = append(list, p)
 		}
-		p.ops, p.info = append(p.ops, o), append(p.info, info)
 	}
-	if errs != nil {
-		return nil, errs
-	}
-	return p, nil
+	return list
 }
 
-// Len is the number of rules.
-func (p *Program) Len() int { return len(p.ops) }
-
-// Info describes rule i.
-func (p *Program) Info(i int) Info { return p.info[i] }
-
-// Match returns the first rule at or after from that holds for f, or None. It never blocks and
-// never allocates. When a rule cannot be judged without a fact that f lacks, Match returns that
-// rule and the need: the caller finds the fact, marks it as looked up, and calls again from there.
-func (p *Program) Match(f *flow.Flow, from int) (rule int, need Need) {
-	for i := from; i < len(p.ops); i++ {
-		o := &p.ops[i]
-		if o.resolve && !f.To.IP.IsValid() && !f.LookedUp && f.To.Host != "" {
-			return i, NeedIP
-		}
-		if o.holds(f) {
-			return i, NeedNothing
-		}
+// ParseCondition takes a rule without a target apart, as it stands in logic rules and in classical
+// rule sets: TYPE,PAYLOAD[,param…]. In a set a target may follow; it is left out.
+func ParseCondition(line string) (Rule, error) {
+	word, rest, found := strings.Cut(line, ",")
+	r := Rule{Type: strings.ToUpper(strings.TrimSpace(word))}
+	switch {
+	case !found && r.Type != "MATCH":
+		return r, fmt.Errorf("format invalid: want TYPE,PAYLOAD, got %q", clip(line))
+	case greedy[r.Type]:
+		r.Payload = strings.TrimSpace(rest)
+		return r, nil
 	}
-	return None, NeedNothing
+	payload, rest, _ := strings.Cut(rest, ",")
+	r.Payload = strings.TrimSpace(payload)
+	r.Params = slices.DeleteFunc(params(strings.Split(rest, ",")), func(p string) bool { return !slices.Contains(Params, p) })
+	return r, nil
 }
 
-func (o *op) holds(f *flow.Flow) bool {
-	switch o.kind {
-	case domain:
-		return f.To.Host == o.text
-	case domainSuffix:
-		return hasSuffix(f.To.Host, o.text)
-	case domainKeyword:
-		return f.To.Host != "" && strings.Contains(f.To.Host, o.text)
-	case ipCIDR:
-		return o.prefix.Contains(f.To.IP)
-	case srcIPCIDR:
-		return o.prefix.Contains(f.Source.Addr())
-	case dstPort:
-		return inRanges(o.ports, f.To.Port)
-	case srcPort:
-		return inRanges(o.ports, f.Source.Port())
-	case inPort:
-		return inRanges(o.ports, f.Local.Port())
-	case network:
-		return f.Network == o.network
-	case match:
-		return true
+// clip shortens what a message quotes.
+func clip(s string) string {
+	const most = 80
+	if len(s) > most {
+		return s[:most] + "…"
 	}
-	return false
+	return s
 }
-
-// hasSuffix says whether name is suffix or a name below it.
-func hasSuffix(name, suffix string) bool {
-	n := len(name) - len(suffix)
-	return n >= 0 && name[n:] == suffix && (n == 0 || name[n-1] == '.')
-}
-
-var errUnknownType = errors.New("unknown rule type")

@@ -11,7 +11,7 @@ import (
 // lines compiles rules without a target: TYPE,PAYLOAD[,param…].
 func lines(t testing.TB, text string) *Program {
 	t.Helper()
-	p, errs := Compile(parse(text))
+	p, errs := Compile(parse(text), nil)
 	if errs != nil {
 		t.Fatal(errs)
 	}
@@ -43,9 +43,9 @@ func addressed(ip string, port uint16) flow.Flow {
 func TestMatch(t *testing.T) {
 	f := func(rules string, fl flow.Flow, want int, wantNeed Need) {
 		t.Helper()
-		got, need := lines(t, rules).Match(&fl, 0)
-		if got != want || need != wantNeed {
-			t.Errorf("%q: rule %d, need %d; want %d, %d", rules, got, need, want, wantNeed)
+		got := lines(t, rules).Match(&fl, 0)
+		if got.Rule != want || got.Need != wantNeed {
+			t.Errorf("%q: rule %d, need %d; want %d, %d", rules, got.Rule, got.Need, want, wantNeed)
 		}
 	}
 	f("DOMAIN,A.test\nMATCH", named("a.test", 80), 0, NeedNothing)
@@ -79,16 +79,16 @@ func TestMatch(t *testing.T) {
 }
 
 func TestEveryBadRuleIsReported(t *testing.T) {
-	_, errs := Compile(parse("DOMAIN,a..b\nMATCH\nIP-CIDR,1.1.1.1\nDST-PORT,70000\nNETWORK,icmp\nFOO,x"))
+	_, errs := Compile(parse("DOMAIN,a..b\nMATCH\nIP-CIDR,1.1.1.1\nDST-PORT,70000\nNETWORK,icmp\nFOO,x"), nil)
 	var got []string
 	for _, e := range errs {
 		got = append(got, e.Error())
 	}
 	want := `rules[0]: want a domain name, got "a..b"
 rules[2]: want a prefix such as 192.0.2.0/24 or 2001:db8::/32, got "1.1.1.1"
-rules[3]: want a port from 0 to 65535 or a range, got "70000"
-rules[4]: want tcp or udp, got "icmp"
-rules[5]: unknown rule type "FOO"`
+rules[3]: want a number from 0 to 65535 or a range, got "70000"
+rules[4]: unsupported network type, only TCP/UDP: want tcp or udp, got "icmp"
+rules[5]: unsupported rule type: FOO`
 	if text := strings.Join(got, "\n"); text != want {
 		t.Errorf("got\n%s\nwant\n%s", text, want)
 	}
@@ -99,7 +99,7 @@ func FuzzCompile(f *testing.F) {
 	f.Add("IP-CIDR", "1.1.1.1/8", "src")
 	f.Add("DST-PORT", "1-2/3", "")
 	f.Fuzz(func(t *testing.T, typ, payload, param string) {
-		p, errs := Compile([]Rule{{Type: typ, Payload: payload, Params: []string{param}}})
+		p, errs := Compile([]Rule{{Type: typ, Payload: payload, Params: []string{param}}}, nil)
 		if errs != nil {
 			return
 		}

@@ -2,6 +2,7 @@
 package state
 
 import (
+	"bytes"
 	"errors"
 	"fmt"
 	"io/fs"
@@ -174,4 +175,41 @@ func (s *Store) Close() error {
 	err := s.db.Close()
 	s.db = nil
 	return err
+}
+
+var validators = []byte("validators")
+
+// Memory keeps small values by name: what servers said of the files that are at hand.
+type Memory struct{ s *Store }
+
+// Memory is the part of the store that is one.
+func (s *Store) Memory() Memory { return Memory{s} }
+
+// Load returns the value that was saved under key.
+func (m Memory) Load(key string) (value []byte, ok bool) {
+	err := m.s.use(false, func(db *bbolt.DB) error {
+		return db.View(func(tx *bbolt.Tx) error {
+			if b := tx.Bucket(validators); b != nil {
+				value = bytes.Clone(b.Get([]byte(key)))
+			}
+			return nil
+		})
+	})
+	if err != nil {
+		m.s.log.Warn("what was remembered of a download cannot be read", slog.Any("err", err))
+	}
+	return value, value != nil
+}
+
+// Save keeps value under key.
+func (m Memory) Save(key string, value []byte) error {
+	return m.s.use(true, func(db *bbolt.DB) error {
+		return db.Update(func(tx *bbolt.Tx) error {
+			b, err := tx.CreateBucketIfNotExists(validators)
+			if err != nil {
+				return err
+			}
+			return b.Put([]byte(key), value)
+		})
+	})
 }

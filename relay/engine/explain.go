@@ -1,0 +1,124 @@
+package engine
+
+import (
+	"context"
+	"net/netip"
+
+	"github.com/switchyard-proxy/switchyard/relay/flow"
+	"github.com/switchyard-proxy/switchyard/relay/rule"
+)
+
+// Explanation says where a flow would go, and why.
+type Explanation struct {
+	Mode    Mode
+	Rule    int       // index of the rule, or rule.None
+	Info    rule.Info // of the rule, where there is one
+	SubRule bool      // Rule counts within a list of sub-rules, where a rematch led to
+	Chain   []string  // leaf first
+	Network flow.Network
+
+	Lookup       *Lookup // the one that a rule asked for
+	AskedProcess bool    // a rule asked for the process
+	Rematched    []string
+	Trace        []Step // where asked for: every rule that was looked at, in order
+	Cut          bool   // there were more rules than a trace holds
+}
+
+// Lookup is a name that was resolved for a rule.
+type Lookup struct {
+	Host  string
+	Addrs []netip.Addr
+	Err   error
+}
+
+// Step is one rule that was looked at.
+type Step struct {
+	Rule    int
+	SubRule bool // see Explanation
+	Info    rule.Info
+	Holds   bool
+	Why     string // it did not decide
+}
+
+// MaxTrace is how many rules a trace holds.
+const MaxTrace = 10_000
+
+// Explain says where f would go, by the program that carries traffic now. It opens no connection; a
+// name is looked up where a rule asks for its address. Nothing of it is counted.
+func (e *Engine) Explain(ctx context.Context, f *flow.Flow, trace bool) (*Explanation, error) {
+	s := e.current.Load()
+	o := &observer{explain: &Explanation{Network: f.Network}}
+	if trace {
+		o.trace = MaxTrace
+	}
+	r, err := e.decide(ctx, s, f, s.Rules, 0, o)
+	x := o.explain
+	x.Mode, x.Rule, x.Info, x.Chain = r.mode, r.rule, r.info, r.chain
+	x.SubRule = r.program != nil && r.program != s.Rules
+	return x, err
+}
+
+// passed writes down the rules before one that needs a fact, and returns that one.
+func (o *observer) passed(p *rule.Program, main bool, f *flow.Flow, from, to int) int {
+	o.write(p, !main, f, from, to)
+	return to
+}
+
+// ended counts the end of an evaluation, or writes it down.
+func (o *observer) ended(p *rule.Program, main bool, f *flow.Flow, from, hit int) {
+	switch {
+	case o.explain == nil && main:
+		o.counters.Hit(hit)
+	case o.explain != nil && hit == rule.None:
+		o.write(p, !main, f, from, p.Len())
+	case o.explain != nil:
+		o.write(p, !main, f, from, hit+1)
+	}
+}
+
+// goesOn notes that a rule that held did not decide, and returns the next one.
+func (o *observer) goesOn(main bool, hit int, why string) int {
+	if o.explain == nil && main {
+		o.counters.GoesOn(hit)
+	}
+	if o.explain != nil && len(o.explain.Trace) > 0 {
+		if last := &o.explain.Trace[len(o.explain.Trace)-1]; last.Rule == hit {
+			last.Why = why
+		}
+	}
+	return hit + 1
+}
+
+func (o *observer) rematched(name string) {
+	if o.explain != nil {
+		o.explain.Rematched = append(o.explain.Rematched, name)
+	}
+}
+
+func (o *observer) lookedUp(host string, addrs []netip.Addr, err error) {
+	if o.explain != nil {
+		o.explain.Lookup = &Lookup{host, addrs, err}
+	}
+}
+
+func (o *observer) askedProcess() {
+	if o.explain != nil {
+		o.explain.AskedProcess = true
+	}
+}
+
+// write writes down the rules from from up to, not including, to.
+func (o *observer) write(p *rule.Program, sub bool, f *flow.Flow, from, to int) {
+	x := o.explain
+	if x == nil || o.trace == 0 {
+		return
+	}
+	for i := from; i < to; i++ {
+		if len(x.Trace) == o.trace {
+			x.Cut = true
+			return
+		}
+		v := p.Look(f, i)
+		x.Trace = append(x.Trace, Step{Rule: i, SubRule: sub, Info: p.Info(i), Holds: v.Holds, Why: v.Why})
+	}
+}

@@ -1,0 +1,320 @@
+package relay
+
+import (
+	"context"
+	"crypto/md5"
+	"encoding/hex"
+	"fmt"
+	"log/slog"
+	"net/http"
+	"path/filepath"
+	"reflect"
+	"strings"
+	"sync"
+	"time"
+
+	"github.com/switchyard-proxy/switchyard/relay/config"
+	"github.com/switchyard-proxy/switchyard/relay/fetch"
+	"github.com/switchyard-proxy/switchyard/relay/match"
+	"github.com/switchyard-proxy/switchyard/relay/provider"
+	"github.com/switchyard-proxy/switchyard/relay/rule"
+	"github.com/switchyard-proxy/switchyard/relay/ruleset"
+)
+
+// ruleProvider is a rule provider of the configuration: where its set comes from, and the set that
+// rules refer to.
+type ruleProvider struct {
+	config   config.RuleProvider
+	etag     bool // validators are sent
+	behavior ruleset.Behavior
+	format   ruleset.Format
+	path     string
+	set      *rule.Set
+	source   *provider.Source[*readSet]
+	end      context.CancelFunc // nil while nothing keeps it up to date
+}
+
+// readSet is a set as its source holds it.
+type readSet struct {
+	content  *rule.Content
+	warnings ruleset.Warnings
+	geo      map[geoKey]bool // what its rules refer to
+}
+
+// ruleProviders makes the rule providers of the configuration. One whose settings stay is kept, with
+// what it has loaded. What is on disk is read now, and nothing waits for a download.
+func (b *builder) ruleProviders() {
+	b.RuleProviders = make([]*ruleProvider, 0, len(b.Config.RuleProviders))
+	b.ruleSets = make(map[string]*ruleProvider, len(b.Config.RuleProviders))
+	var fresh []*ruleProvider
+	paths := make(map[string]string)
+	for i := range b.Config.RuleProviders {
+		c := &b.Config.RuleProviders[i]
+		p := b.keptProvider(c)
+		if p == nil {
+			if p = b.newProvider(c); p == nil {
+				continue
+			}
+			fresh = append(fresh, p)
+		}
+		if other := paths[p.path]; p.path != "" && p.config.Type == "http" && other != "" {
+			b.report(c.Pos, "rule-providers."+c.Name+".path", fmt.Sprintf("the rule provider %q keeps its content in that file", other))
+			continue
+		}
+		paths[p.path] = c.Name
+		b.RuleProviders = append(b.RuleProviders, p)
+		b.ruleSets[c.Name] = p
+	}
+	if b.relay.geo == nil {
+		return // only judged
+	}
+	for _, p := range fresh {
+		if err := p.source.Load(); err != nil {
+			b.relay.log.Warn(fmt.Sprintf("rule provider %q: %v", p.config.Name, err))
+		}
+	}
+}
+
+func (b *builder) keptProvider(c *config.RuleProvider) *ruleProvider {
+	if b.prev == nil {
+		return nil
+	}
+	old := b.prev.ruleSets[c.Name]
+	if old == nil || old.etag != b.Config.ETagSupport {
+		return nil
+	}
+	was, is := old.config, *c
+	was.Pos, is.Pos = config.Pos{}, config.Pos{}
+	if !reflect.DeepEqual(was, is) {
+		return nil
+	}
+	// Countries come from another file now, and classical sets may name some.
+	if old.behavior == ruleset.Classical && b.prev.Config.Geo.Mode != b.Config.Geo.Mode {
+		return nil
+	}
+	return old
+}
+
+func (b *builder) newProvider(c *config.RuleProvider) *ruleProvider {
+	p := &ruleProvider{config: *c, etag: b.Config.ETagSupport, set: new(rule.Set)}
+	var err error
+	if p.behavior, err = ruleset.ParseBehavior(c.Behavior); err != nil {
+		return nil // which config has reported
+	}
+	if p.format, err = ruleset.ParseFormat(c.Format); err != nil {
+		return nil
+	}
+	if p.path, err = providerPath(b.Config.Paths, c); err != nil {
+		b.report(c.Pos, "rule-providers."+c.Name+".path", err.Error())
+		return nil
+	}
+	settings := provider.Config[*readSet]{
+		Name: c.Name, Path: p.path, Interval: c.Interval, Log: b.relay.log, Origin: c.URL,
+		Parse: func(data []byte) (*readSet, error) { return b.relay.readSet(p, data, !b.Config.Geo.Mode) },
+		Use: func(s *readSet) {
+			p.set.Replace(s.content)
+			b.relay.geo.wake()
+		},
+	}
+	if b.relay.store != nil {
+		settings.Memory = b.relay.store.Memory()
+	}
+	switch c.Type {
+	case "http":
+		settings.Kind = provider.HTTP
+		settings.Get = func(ctx context.Context, have fetch.Validators) (*fetch.Response, error) {
+			return b.relay.download(ctx, p, have)
+		}
+	case "file":
+		settings.Kind = provider.File
+	default:
+		settings.Kind = provider.Inline
+		settings.Inline = []byte(strings.Join(c.Payload, "\n"))
+		p.format = ruleset.Text
+	}
+	p.source = provider.New(settings)
+	return p
+}
+
+// providerPath is the file of a rule provider, inside the fence; "" for one that has none.
+func providerPath(paths config.Paths, c *config.RuleProvider) (string, error) {
+	switch {
+	case c.Type == "inline":
+		return "", nil
+	case c.Path != "":
+		return paths.Resolve(c.Path)
+	}
+	sum := md5.Sum([]byte(c.URL)) // the family's name for it: a home directory taken over keeps its files
+	return paths.Resolve(filepath.Join("rules", hex.EncodeToString(sum[:])))
+}
+
+// downloadTimeout bounds one download of a rule set.
+const downloadTimeout = time.Minute
+
+// download gets the content of p, through its proxy or by the rules.
+func (r *Relay) download(ctx context.Context, p *ruleProvider, have fetch.Validators) (*fetch.Response, error) {
+	ctx, cancel := context.WithTimeout(ctx, downloadTimeout)
+	defer cancel()
+	req := r.request(p.config.URL, p.config.Proxy)
+	for _, f := range p.config.Header {
+		req.Header[http.CanonicalHeaderKey(f.Name)] = f.Values
+	}
+	req.Limit = int64(p.config.SizeLimit)
+	if p.etag {
+		req.Have = have
+	}
+	return fetch.Get(ctx, req)
+}
+
+// readSet reads the body of a rule set.
+func (r *Relay) readSet(p *ruleProvider, data []byte, mmdb bool) (s *readSet, err error) {
+	if p.behavior == ruleset.Classical {
+		return r.readRules(p, data, mmdb)
+	}
+	s = &readSet{content: &rule.Content{}}
+	if p.behavior == ruleset.IPCIDR {
+		s.content.Prefixes, s.warnings, err = ruleset.ReadPrefixes(data, p.format)
+		s.content.Count = s.content.Prefixes.Len()
+	} else {
+		s.content.Domains, s.warnings, err = r.readDomains(p, data)
+		s.content.Count = s.content.Domains.Len()
+	}
+	return s, err
+}
+
+// readDomains reads a set of names, out of the compiled file beside it where that fits.
+func (r *Relay) readDomains(p *ruleProvider, data []byte) (*match.Domains, ruleset.Warnings, error) {
+	if p.path == "" {
+		return ruleset.ReadDomains(data, p.format)
+	}
+	return ruleset.ReadDomainsCached(data, p.format, p.path+".compiled", func(err error) {
+		r.log.Warn(fmt.Sprintf("rule provider %q: the compiled set cannot be kept: %v", p.config.Name, err))
+	})
+}
+
+// readRules reads a classical set.
+func (r *Relay) readRules(p *ruleProvider, data []byte, mmdb bool) (*readSet, error) {
+	s := &readSet{}
+	var rules []rule.Rule
+	var lines []int
+	err := ruleset.Lines(data, p.format, func(n int, text []byte) error {
+		one, err := rule.ParseCondition(string(text))
+		if err != nil {
+			s.warnings.Add(n, text, err)
+			return nil
+		}
+		rules, lines = append(rules, one), append(lines, n)
+		return nil
+	})
+	if err != nil {
+		return nil, err
+	}
+	use := &geoUse{data: r.geo, mmdb: mmdb, keys: make(map[geoKey]bool)}
+	program, bad := rule.CompileSet(rules, use.env(&rule.Env{}))
+	for _, e := range bad {
+		one := rules[e.Index]
+		s.warnings.Add(lines[e.Index], []byte(one.Type+","+one.Payload), e.Err)
+	}
+	if program == nil {
+		return nil, s.warnings.Err()
+	}
+	s.geo = use.keys
+	s.content = &rule.Content{Rules: program, Count: program.Len()}
+	r.geo.fill(use.keys)
+	return s, nil
+}
+
+// info is what the API shows of p.
+func (p *ruleProvider) info() ruleset.Info {
+	st := p.source.State()
+	i := ruleset.Info{
+		Name: p.config.Name, Behavior: p.behavior, Format: p.format, Inline: p.config.Type == "inline",
+		Vehicle: vehicles[p.config.Type], Count: p.set.Len(),
+		UpdatedAt: st.UpdatedAt, TriedAt: st.TriedAt, NextAt: st.NextAt, Err: st.Err, Payload: p.config.Payload,
+	}
+	if s, ok := p.source.Value(); ok {
+		i.Warnings = s.warnings
+	}
+	return i
+}
+
+var vehicles = map[string]string{"http": "HTTP", "file": "File", "inline": "Inline"}
+
+// RuleProviders describes the rule providers, in the order of the file.
+func (r *Relay) RuleProviders() []ruleset.Info {
+	all := r.current.Load().RuleProviders
+	list := make([]ruleset.Info, len(all))
+	for i, p := range all {
+		list[i] = p.info()
+	}
+	return list
+}
+
+// RuleProvider describes the rule provider called name.
+func (r *Relay) RuleProvider(name string) (ruleset.Info, bool) {
+	p := r.current.Load().ruleSets[name]
+	if p == nil {
+		return ruleset.Info{}, false
+	}
+	return p.info(), true
+}
+
+// UpdateRuleProvider loads the rule provider called name anew. When that fails, what it had stays.
+// known is false when there is none of that name.
+func (r *Relay) UpdateRuleProvider(ctx context.Context, name string) (known bool, err error) {
+	p := r.current.Load().ruleSets[name]
+	if p == nil {
+		return false, nil
+	}
+	return true, p.source.Update(ctx)
+}
+
+// sources keeps the rule providers of what runs up to date.
+type sources struct {
+	ctx     context.Context
+	end     context.CancelFunc
+	watcher *provider.Watcher // nil where files cannot be watched
+	running sync.WaitGroup
+}
+
+func newSources(log *slog.Logger) *sources {
+	s := &sources{}
+	s.ctx, s.end = context.WithCancel(context.Background())
+	var err error
+	if s.watcher, err = provider.NewWatcher(log); err != nil {
+		log.Warn("files of rule providers are not watched: " + err.Error())
+	}
+	return s
+}
+
+// follow ends the providers of prev that next has not, and begins those that are new.
+func (s *sources) follow(prev, next *Running) {
+	stays := make(map[*ruleProvider]bool, len(next.RuleProviders))
+	for _, p := range next.RuleProviders {
+		stays[p] = true
+	}
+	if prev != nil {
+		for _, p := range prev.RuleProviders {
+			if !stays[p] {
+				p.end()
+			}
+		}
+	}
+	for _, p := range next.RuleProviders {
+		if p.end != nil {
+			continue
+		}
+		var ctx context.Context
+		ctx, p.end = context.WithCancel(s.ctx)
+		s.running.Go(func() { _ = p.source.Run(ctx, s.watcher) }) // it says itself what fails
+	}
+}
+
+// stop ends all and waits for them.
+func (s *sources) stop() {
+	s.end()
+	s.running.Wait()
+	if s.watcher != nil {
+		s.watcher.Close()
+	}
+}

@@ -1,0 +1,197 @@
+package relay
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"log/slog"
+	"maps"
+	"reflect"
+	"time"
+
+	"github.com/switchyard-proxy/switchyard/relay/config"
+	"github.com/switchyard-proxy/switchyard/relay/engine"
+	"github.com/switchyard-proxy/switchyard/relay/flow"
+	"github.com/switchyard-proxy/switchyard/relay/outbound"
+	"github.com/switchyard-proxy/switchyard/relay/rule"
+)
+
+// compile compiles the rules, or reports what is wrong with them.
+func (b *builder) compile() (*rule.Program, *geoUse) {
+	data := b.relay.geo
+	if data == nil { // the rules are only judged
+		data = newGeoData("", slog.New(slog.DiscardHandler))
+	}
+	use := data.use(b.Config)
+	env := use.env(&rule.Env{
+		RuleSet: func(name string) (*rule.Set, error) {
+			if p := b.ruleSets[name]; p != nil {
+				return p.set, nil
+			}
+			return nil, &rule.NotFound{What: "rule set", Name: name}
+		},
+		SubRules: make(map[string][]rule.Rule, len(b.Config.SubRules)), Off: b.off,
+	})
+	for i := range b.Config.SubRules {
+		env.SubRules[b.Config.SubRules[i].Name] = plain(b.Config.SubRules[i].Rules)
+	}
+	program, errs := rule.Compile(plain(b.Config.Rules), env)
+	for _, e := range errs {
+		b.wrongRule(e)
+	}
+	return program, use
+}
+
+// plain are rules without their places.
+func plain(list []config.Rule) []rule.Rule {
+	rules := make([]rule.Rule, len(list))
+	for i := range list {
+		rules[i] = list[i].Rule
+	}
+	return rules
+}
+
+// wrongRule reports a rule that the compiler refused.
+func (b *builder) wrongRule(e *rule.Error) {
+	path, rules := fmt.Sprintf("rules[%d]", e.Index), b.Config.Rules
+	for i := range b.Config.SubRules {
+		if s := &b.Config.SubRules[i]; e.Sub != "" && s.Name == e.Sub {
+			path, rules = fmt.Sprintf("sub-rules[%s][%d]", e.Sub, e.Index), s.Rules
+		}
+	}
+	r := &rules[e.Index]
+	if r.Type == "" {
+		return // config has said that it is no rule
+	}
+	hint := ""
+	var missing *rule.NotFound
+	if errors.As(e.Err, &missing) && missing.What == "rule set" {
+		names := make([]string, len(b.Config.RuleProviders))
+		for i := range names {
+			names[i] = b.Config.RuleProviders[i].Name
+		}
+		hint = config.DidYouMean(missing.Name, names)
+	}
+	b.problem = append(b.problem, config.Diagnostic{
+		Severity: config.Error, File: b.Config.File, Line: r.Pos.Line, Column: r.Pos.Column, Path: path,
+		Message: fmt.Sprintf("[%s]: %v", r.Text(), e.Err), Hint: hint,
+	})
+}
+
+// judge says what building c would find wrong, of a configuration that is wrong already.
+func judge(c *config.Config) config.Diagnostics {
+	b := &builder{Running: &Running{Config: c}, relay: &Relay{}, base: dialingOf(c)}
+	for i := range c.Proxies {
+		if t := c.Proxies[i].Type; (t == "http" || t == "socks5") && c.Proxies[i].Server != "" {
+			b.server(i)
+		}
+	}
+	b.ruleProviders()
+	b.compile()
+	return b.problem
+}
+
+// rules compiles the rules and finds their targets.
+func (b *builder) rules() {
+	program, use := b.compile()
+	if program == nil {
+		return
+	}
+	if b.relay.geo != nil {
+		b.relay.geo.fill(use.keys)
+	}
+	b.geo = use.keys
+	b.Program, b.counters = program, b.counts()
+	b.snapshot = b.newSnapshot(program)
+}
+
+// counts are the counters of the rules, which go on while the rules stay.
+func (b *builder) counts() *rule.Counters {
+	if b.prev != nil && b.prev.counters != nil && reflect.DeepEqual(plain(b.prev.Config.Rules), plain(b.Config.Rules)) {
+		for i := range b.Config.Rules {
+			if b.prev.off[i] != b.off[i] {
+				b.prev.counters.Switch(i, b.off[i])
+			}
+		}
+		return b.prev.counters
+	}
+	return rule.NewCounters(len(b.Config.Rules))
+}
+
+func (b *builder) newSnapshot(program *rule.Program) *engine.Snapshot {
+	s := &engine.Snapshot{
+		Rules: program, Counters: b.counters, Direct: b.Outbounds["DIRECT"], Global: b.Outbounds["GLOBAL"],
+		Mode: modes[b.Config.Mode], Lookup: systemLookup(b.base.ipv6),
+	}
+	s.Targets = make([]outbound.Outbound, len(program.Targets()))
+	for i, name := range program.Targets() {
+		s.Targets[i] = b.Outbounds[name] // nil for the name of sub-rules, which is no target
+	}
+	if mode := b.Config.FindProcessMode; mode != "off" {
+		s.Process, s.AlwaysProcess = b.relay.findProcess, mode == "always"
+	}
+	return s
+}
+
+// processTimeout bounds the search for the process of a flow.
+const processTimeout = time.Second
+
+// findProcess says who opened f, as far as that can be found out.
+func (r *Relay) findProcess(ctx context.Context, f *flow.Flow) flow.Process {
+	ctx, cancel := context.WithTimeout(ctx, processTimeout)
+	defer cancel()
+	who, err := r.finder.Find(ctx, f.Network, f.Source, f.Local)
+	if err != nil {
+		return flow.Process{LookedUp: true}
+	}
+	return flow.FoundProcess(who.UID, who.Path)
+}
+
+// geoInUse is the geo data that the rules of what runs refer to, those in rule sets included.
+func (r *Relay) geoInUse() (map[geoKey]bool, config.Geo) {
+	now := r.current.Load()
+	used := maps.Clone(now.geo)
+	for _, p := range now.RuleProviders {
+		if s, ok := p.source.Value(); ok {
+			maps.Copy(used, s.geo)
+		}
+	}
+	return used, now.Config.Geo
+}
+
+// SwitchRules switches rules off, or on again, until the configuration is read again: all of them, or
+// none when one is not there.
+func (r *Relay) SwitchRules(off map[int]bool) error {
+	r.applying.Lock()
+	defer r.applying.Unlock()
+	now := r.current.Load()
+	next := maps.Clone(now.off)
+	if next == nil {
+		next = make(map[int]bool, len(off))
+	}
+	for i, is := range off {
+		if i < 0 || i >= now.Program.Len() {
+			return fmt.Errorf("%d: %w", i, rule.ErrNoRule)
+		}
+		if is {
+			next[i] = true
+		} else {
+			delete(next, i)
+		}
+	}
+	running := *now
+	running.off = next
+	b := &builder{Running: &running, relay: r, prev: now, base: dialingOf(now.Config)}
+	b.rules()
+	if err := b.problem.Err(); err != nil {
+		return err
+	}
+	r.engine.Use(running.snapshot)
+	r.current.Store(&running)
+	return nil
+}
+
+// Explain says where f would go, and why, by the program that carries traffic.
+func (r *Relay) Explain(ctx context.Context, f *flow.Flow, trace bool) (*engine.Explanation, error) {
+	return r.engine.Explain(ctx, f, trace)
+}

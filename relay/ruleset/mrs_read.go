@@ -1,0 +1,172 @@
+package ruleset
+
+import (
+	"bytes"
+	"encoding/binary"
+	"errors"
+	"fmt"
+	"io"
+	"net/netip"
+	"slices"
+	"unicode/utf8"
+
+	"github.com/klauspost/compress/zstd"
+)
+
+const (
+	maxDecoded = 512 << 20
+	maxWindow  = 64 << 20 // of zstd; the decoder holds one
+	maxGrow    = 64 << 20 // bytes of room before there are names for it
+	maxCount   = 1 << 30  // rules that a header can claim
+	mrsVersion = 1        // of either body
+)
+
+var (
+	mrsMagic = []byte{'M', 'R', 'S', 1}
+	errShort = errors.New("mrs: the file ends too soon, or a length in it is wrong")
+)
+
+// openMRS returns what stands behind the header of a file, and the number of rules the file was made
+// from. The behaviour must be b.
+func openMRS(data []byte, b Behavior) (body *fields, count int64, err error) {
+	data, err = decompress(data)
+	if err != nil {
+		return nil, 0, fmt.Errorf("mrs: %w", err)
+	}
+	f := &fields{rest: data}
+	if !bytes.Equal(f.take(len(mrsMagic)), mrsMagic) {
+		return nil, 0, fmt.Errorf("mrs: %w", zstd.ErrMagicMismatch)
+	}
+	if is := Behavior(f.byte()); f.err == nil && is != b {
+		return nil, 0, fmt.Errorf("mrs: this is a set of behavior %v, not %v", is, b)
+	}
+	count = f.int64()
+	extra := f.int64()
+	if extra < 0 || extra > int64(len(f.rest)) {
+		return nil, 0, errShort
+	}
+	f.take(int(extra))
+	if version := f.byte(); f.err == nil && version != mrsVersion {
+		return nil, 0, fmt.Errorf("mrs: version %d of a set, want %d", version, mrsVersion)
+	}
+	return f, count, f.err
+}
+
+func decompress(data []byte) ([]byte, error) {
+	d, err := zstd.NewReader(bytes.NewReader(data), zstd.WithDecoderConcurrency(1), zstd.WithDecoderLowmem(true),
+		zstd.WithDecoderMaxMemory(maxDecoded), zstd.WithDecoderMaxWindow(maxWindow))
+	if err != nil {
+		return nil, err
+	}
+	defer d.Close()
+	data, err = io.ReadAll(io.LimitReader(d, maxDecoded+1))
+	if len(data) > maxDecoded {
+		return nil, fmt.Errorf("more than %d MiB are in it", maxDecoded>>20)
+	}
+	return data, err
+}
+
+// fields takes the values of a file one after the other. Behind the first that is not all there,
+// every value is zero and err is set.
+type fields struct {
+	rest []byte
+	err  error
+}
+
+func (f *fields) take(n int) []byte {
+	if n > len(f.rest) {
+		f.rest, f.err = nil, errShort
+		return nil
+	}
+	b := f.rest[:n]
+	f.rest = f.rest[n:]
+	return b
+}
+
+func (f *fields) byte() byte {
+	if b := f.take(1); b != nil {
+		return b[0]
+	}
+	return 0
+}
+
+func (f *fields) int64() int64 {
+	if b := f.take(8); b != nil {
+		return int64(binary.BigEndian.Uint64(b))
+	}
+	return 0
+}
+
+// array takes a length and as many items of so many bytes each.
+func (f *fields) array(size int) []byte {
+	n := f.int64()
+	if n < 1 || n > int64(len(f.rest)/size) {
+		f.rest, f.err = nil, errShort
+		return nil
+	}
+	return f.take(int(n) * size)
+}
+
+func (r *domainReader) readMRS(data []byte) error {
+	f, count, err := openMRS(data, Domain)
+	if err != nil {
+		return err
+	}
+	t := trie{leaves: f.array(8), bitmap: f.array(8), labels: f.array(1)}
+	if f.err != nil {
+		return f.err
+	}
+	r.set.Grow(0, min(2*len(t.labels), maxGrow)) // names share about half of their bytes
+	n := 0
+	err = t.walk(func(pattern []byte) {
+		n++
+		r.add(n, forward(pattern))
+	})
+	if err != nil {
+		return err
+	}
+	if count >= int64(r.set.Len()) && count <= maxCount {
+		r.set.SetLen(int(count))
+	}
+	return nil
+}
+
+// forward undoes the reversal of a name whose writer reversed characters where we reverse bytes.
+func forward(name []byte) []byte {
+	if utf8.Valid(name) {
+		return name
+	}
+	for i := 0; i < len(name); {
+		end := i + 1 // the first byte of a character now stands at its end
+		for end < len(name) && !utf8.RuneStart(name[end-1]) {
+			end++
+		}
+		slices.Reverse(name[i:end])
+		i = end
+	}
+	return name
+}
+
+func (r *prefixReader) readMRS(data []byte) error {
+	f, count, err := openMRS(data, IPCIDR)
+	if err != nil {
+		return err
+	}
+	ranges := f.array(32)
+	if f.err != nil {
+		return f.err
+	}
+	for n := 1; len(ranges) > 0; n++ {
+		first, last := netip.AddrFrom16([16]byte(ranges)), netip.AddrFrom16([16]byte(ranges[16:]))
+		if !r.set.AddRange(first, last) {
+			r.warnings.Add(n, fmt.Appendf(nil, "%v-%v", first, last), errRange)
+		}
+		ranges = ranges[32:]
+	}
+	if count >= int64(r.set.Len()) && count <= maxCount {
+		r.set.SetLen(int(count))
+	}
+	return nil
+}
+
+var errRange = errors.New("want the first and the last address of a range")

@@ -1,0 +1,152 @@
+package ruleset
+
+import (
+	"errors"
+	"strings"
+	"testing"
+)
+
+func TestYAMLLines(t *testing.T) {
+	f := func(data, want string) {
+		t.Helper()
+		got, err := linesOf(data, YAML)
+		if got != want || err != nil {
+			t.Errorf("Lines(%q) = %q, %v; want %q", data, got, err, want)
+		}
+		s := scanner{line: func(int, []byte) error { return nil }}
+		if err := s.scan([]byte(strings.TrimPrefix(data, "\ufeff"))); err != nil {
+			t.Errorf("%q is not scanned, but parsed: %v", data, err)
+		}
+	}
+	f("payload:\n- a\n- b\n", "2:a\n3:b")
+	f("rules:\n    - a\n    - b", "2:a\n3:b")
+	f("\ufeffpayload:\r\n  - a\r\n\r\n  - b\r\n", "2:a\n4:b")
+	f("---\npayload:\n  - a\n", "3:a")
+	// Quotes, and what they are for.
+	f("payload:\n  - 'a'\n  - \"b\"\n  - '+.c'\n  - '*'\n", "2:a\n3:b\n4:+.c\n5:*")
+	f(`rules:
+  - 'it''s'
+  - "a\\.b\"c\/d"
+  - ''''
+  - ''
+`, "2:it's\n3:a\\.b\"c/d\n4:'\n5:")
+	// Comments and blank lines, anywhere and at any depth.
+	f("# 一\n\npayload: # two\n# three\n  - a # four\n      # five\n\n  -   'b#c'   # six\n  - d#e\n#\tseven", "5:a\n8:b#c\n9:d#e")
+	// Other keys may stand around the list.
+	f("name: my list\nversion: '1'\npayload:\n- a\nupdated: 2026-01-01 # yes\n", "4:a")
+	// Both keys count.
+	f("payload:\n- a\nrules:\n  - b\n", "2:a\n4:b")
+	// What only looks like YAML's signs.
+	f("payload:\n- -a\n- ?b\n- ::/127\n- a:b\n- DOMAIN-REGEX,^a{1,2}[b]$\n- a, b\n",
+		"2:-a\n3:?b\n4:::/127\n5:a:b\n6:DOMAIN-REGEX,^a{1,2}[b]$\n7:a, b")
+	f("payload:\n- 例え.jp\n- 'é'\n", "2:例え.jp\n3:é")
+}
+
+func TestYAMLTree(t *testing.T) {
+	f := func(data, want string) {
+		t.Helper()
+		got, err := linesOf(data, YAML)
+		if got != want || err != nil {
+			t.Errorf("Lines(%q) = %q, %v; want %q", data, got, err, want)
+		}
+		s := scanner{line: func(int, []byte) error { return nil }}
+		if err := s.scan([]byte(data)); !errors.Is(err, errUnsure) {
+			t.Errorf("the scanner is sure of %q: %v", data, err)
+		}
+	}
+	f(`payload: [a, "b", 'c']`, "1:a\n1:b\n1:c")
+	f("payload: [\n  a,\n  b\n]\n", "2:a\n3:b")
+	f(`{"payload": ["a"]}`, "1:a")
+	f("payload:\n\n  [ a ]\n", "3:a")
+	f("\"payload\":\n- a\n", "2:a")
+	f("payload :\n- a\n", "2:a")
+	f("  payload:\n  - a\n", "2:a")
+	// A text may go on.
+	f("payload:\n- a\n- b\n  c\n- d\n", "2:a\n3:b c\n5:d")
+	f("payload:\n- a\n  - b\n", "2:a - b")
+	f("payload:\n- \"a\\\n  b\"\n- 'c\n  d'\n", "2:ab\n4:c d")
+	f("payload:\n- a\n- |\n  b\n- >-\n  c\n", "2:a\n3:b\n\n5:c")
+	f("payload:\n- \"\\x41\\u00e9\"\n", "2:Aé")
+	// Anchors, aliases and tags.
+	f("payload:\n- &x a\n- *x\n- !!str b\n", "2:a\n3:a\n4:b")
+	f("base: &x\n- a\npayload: *x\n", "2:a")
+	f("base: &x {k: [v]}\npayload:\n- a\nother: *x\n", "3:a")
+	// Documents.
+	f("%YAML 1.1\n---\npayload:\n- a\n", "4:a")
+	f("payload:\n- a\n---\nx: 1\n---\nrules:\n- b\n...\n", "2:a\n7:b")
+	f("--- # first\npayload:\n- a\n", "3:a")
+	// Tabs where YAML has room for them.
+	f("payload:\t# x\n- a\t# y\n", "2:a")
+	f("payload:\n-\ta\n", "2:a")
+	// Entries that are no text are for the reader to refuse, but an address is one.
+	f("payload:\n-\n- ~\n- [a, b]\n- {a: b, c: d}\n- a: b\n- fe80::\n", "2:\n3:~\n4:[…]\n5:{…}\n6:a: b\n7:fe80::")
+	f("name:\n  long: 1\npayload:\n- a\n", "4:a")
+	f("name: |\n  x\n\npayload:\n- a\n", "5:a")
+}
+
+func TestYAMLRefuses(t *testing.T) {
+	f := func(data, want string) {
+		t.Helper()
+		if got, err := linesOf(data, YAML); err == nil || !strings.Contains(err.Error(), want) {
+			t.Errorf("Lines(%q) = %q, %v; want %q", data, got, err, want)
+		}
+	}
+	// Broken YAML names its line.
+	f("payload: [\n", "line 2: ")
+	f("payload:\n- a\n- 'b\n", "line 4: ")
+	f("payload:\n- a\n- *.b\n", "line 3: unknown anchor")
+	f("payload:\n- a\n- b: c: d\n", "line 3: ")
+	f("payload:\n- a\n- @b\n", "line 3: ")
+	f("payload:\n\t- a\n", "line 2: ")
+	f("payload:\n  - a\n - b\n", "line 3: ")
+	f("payload:\n- a\nnonsense\n", "line 4: ")
+	f("payload:\n- a\nx: 1\n- b\n", "line 4: ")
+	f("payload:\n- a\n- b\x01\n", "line 3: ")
+	f("payload:\n- a\n# \xb0\xa1\n- b\n", "line 3: ")
+	f("payload:\n- a\n---\n- [\n", "line 5: ")
+	f("payload:\n- a\npayload:\n- b\n", "line 3: payload stands in line 1 already")
+	f("payload:\n- "+strings.Repeat("[", 100_000), "exceeded max depth")
+	// A list is what is wanted.
+	f("payload: a\n", "line 1: payload is not a list")
+	f("rules:\n  a: b\n", "line 1: rules is not a list")
+	f("payload: |\n  - a\n", "line 1: payload is not a list")
+	empty := func(data string) {
+		t.Helper()
+		if got, err := linesOf(data, YAML); !errors.Is(err, ErrEmpty) {
+			t.Errorf("Lines(%q) = %q, %v; want ErrEmpty", data, got, err)
+		}
+	}
+	empty("payload:\n")
+	empty("payload: []\n")
+	empty("payload: ~\nrules:\n")
+	empty("name: x\n")
+	empty("name: [x]\n")
+	empty("- a\n- b\n")
+	empty("404: Not Found")
+	empty("just words\n")
+	empty("{}")
+	empty("---\n---\n")
+}
+
+func TestYAMLBounds(t *testing.T) {
+	f := func(data string) {
+		t.Helper()
+		if _, err := linesOf(data, YAML); err == nil || !strings.Contains(err.Error(), "too large") {
+			t.Errorf("%d bytes: %v", len(data), err)
+		}
+	}
+	f("payload: [" + strings.Repeat("a,", maxTreeMarks+1) + "]")
+	f("payload: {" + strings.Repeat("? ", maxTreeMarks+1) + "}")
+	f("payload:\n" + strings.Repeat("-\n", maxTreeMarks+1))
+	f("payload: [a]\n" + strings.Repeat("#", maxTreeBytes))
+	// References to references do not multiply.
+	bomb := "a: &a [x,x,x,x,x,x,x,x,x]\n"
+	for c := 'b'; c <= 'i'; c++ {
+		bomb += strings.ReplaceAll("C: &C [*P,*P,*P,*P,*P,*P,*P,*P,*P]\n", "C", string(c))
+		bomb = strings.ReplaceAll(bomb, "P", string(c-1))
+	}
+	got, err := linesOf(bomb+"payload: *i\n", YAML)
+	if want := strings.TrimSuffix(strings.Repeat("9:[…]\n", 9), "\n"); got != want || err != nil {
+		t.Errorf("got %q, %v", got, err)
+	}
+}
