@@ -71,7 +71,7 @@ const explainTimeout = 10 * time.Second
 func (c *Controller) MatchRules(_ *fasthttp.RequestCtx, body *api.RouteQuery, w server.MatchRulesW) rt.Reply {
 	f, err := flowOf(body)
 	if err != nil {
-		return w.JSON400(bodyInvalid(err.Error()))
+		return w.JSON400(&api.Error{Message: err.Error(), Code: api.ErrorCodeQueryInvalid})
 	}
 	ctx, cancel := context.WithTimeout(c.ctx, explainTimeout)
 	defer cancel()

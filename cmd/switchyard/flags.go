@@ -19,6 +19,7 @@ type flags struct {
 var errHelp = errors.New("help")
 
 const help = `Usage: switchyard [flags]
+       switchyard convert-ruleset BEHAVIOR FORMAT SOURCE TARGET
 
 Relays flows by the rules of a Clash.Meta configuration and serves the controller API.
 Without a configuration file it runs a built-in one: a mixed HTTP and SOCKS port on
@@ -44,6 +45,7 @@ Others
   -t                 check the configuration, print all that is wrong with it, and exit
   -v                 print the version and exit
   -h, --help         print this and exit
+  convert-ruleset    write a rule set as mrs, or one in mrs as text: see it alone
 
 SAFE_PATHS lists directories beside the home directory that files may be read from.
 Signals: SIGHUP reads the configuration again; SIGINT and SIGTERM stop.

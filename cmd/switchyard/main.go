@@ -32,6 +32,9 @@ func main() {
 }
 
 func run(args []string, in io.Reader, out, errOut io.Writer) int {
+	if len(args) > 0 && args[0] == "convert-ruleset" {
+		return convert(args[1:], out, errOut)
+	}
 	f, err := parseFlags(args, errOut)
 	switch {
 	case errors.Is(err, errHelp):

@@ -156,6 +156,7 @@ const (
 	ErrorCodeNotPinnable    ErrorCode = "not_pinnable"
 	ErrorCodeNotSelectable  ErrorCode = "not_selectable"
 	ErrorCodePathInvalid    ErrorCode = "path_invalid"
+	ErrorCodeQueryInvalid   ErrorCode = "query_invalid"
 	ErrorCodeTooManyStreams ErrorCode = "too_many_streams"
 	ErrorCodeUnauthorized   ErrorCode = "unauthorized"
 	ErrorCodeUnknownMember  ErrorCode = "unknown_member"
@@ -183,6 +184,8 @@ func (e ErrorCode) Valid() bool {
 	case ErrorCodeNotSelectable:
 		return true
 	case ErrorCodePathInvalid:
+		return true
+	case ErrorCodeQueryInvalid:
 		return true
 	case ErrorCodeTooManyStreams:
 		return true

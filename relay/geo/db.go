@@ -31,8 +31,8 @@ func OpenDB(data []byte) (*DB, error) {
 	if err != nil {
 		return nil, err
 	}
-	kind := CountryDB
-	if name := strings.ToLower(m.DatabaseType); strings.Contains(name, "asn") || strings.Contains(name, "isp") {
+	kind, name := CountryDB, strings.ToLower(m.DatabaseType)
+	if strings.Contains(name, "asn") || strings.Contains(name, "isp") {
 		kind = ASNDB
 	}
 	return &DB{r, t, kind}, nil
@@ -42,8 +42,8 @@ func OpenDB(data []byte) (*DB, error) {
 func (d *DB) Kind() Kind { return d.kind }
 
 // Countries returns the addresses of each of codes, which are in lower case, after one walk over the
-// file. A code that no network has gets an empty set. Addresses of IPv6 that embed one of IPv4, such
-// as those of 2002::/16, are in no set, though Codes knows them.
+// file. A code that no network has gets an empty set. Where the file leads from addresses of IPv6 to
+// IPv4, as from 2002::/16, Codes follows, but they are in no set.
 func (d *DB) Countries(codes []string) (map[string]*match.Prefixes, error) {
 	if d.kind != CountryDB {
 		return nil, fmt.Errorf("%q has no countries", d.r.Metadata.DatabaseType)

@@ -75,16 +75,21 @@ func BenchmarkReadDomains(b *testing.B) {
 	}
 }
 
+// manyPrefixes are n prefixes that do not touch, one of eight of them IPv6.
 func manyPrefixes(n int) []byte {
 	var text []byte
 	for i := range n {
 		if i%8 == 0 {
 			text = fmt.Appendf(text, "2001:%x:%x::/48\n", i>>16, i&0xffff)
 		} else {
-			text = fmt.Appendf(text, "%d.%d.%d.%d/31\n", 1+i>>22, i>>14&255, i>>6&255, i<<2&255)
+			text = appendPrefix4(text, i)
 		}
 	}
 	return text
+}
+
+func appendPrefix4(text []byte, i int) []byte {
+	return fmt.Appendf(text, "%d.%d.%d.%d/31\n", 1+i>>22, i>>14&255, i>>6&255, i<<2&255)
 }
 
 func BenchmarkReadPrefixes(b *testing.B) {

@@ -29,7 +29,7 @@ var (
 // openMRS returns what stands behind the header of a file, and the number of rules the file was made
 // from. The behaviour must be b.
 func openMRS(data []byte, b Behavior) (body *fields, count int64, err error) {
-	data, err = decompress(data)
+	data, err = decompress(data, maxDecoded)
 	if err != nil {
 		return nil, 0, fmt.Errorf("mrs: %w", err)
 	}
@@ -52,16 +52,22 @@ func openMRS(data []byte, b Behavior) (body *fields, count int64, err error) {
 	return f, count, f.err
 }
 
-func decompress(data []byte) ([]byte, error) {
+// isLen says whether a set with so many entries can have been made from count lines.
+func isLen(count int64, entries int) bool {
+	return entries > 0 && count >= int64(entries) && count <= maxCount
+}
+
+// decompress returns up to limit bytes, and an error where there are more.
+func decompress(data []byte, limit int) ([]byte, error) {
 	d, err := zstd.NewReader(bytes.NewReader(data), zstd.WithDecoderConcurrency(1), zstd.WithDecoderLowmem(true),
 		zstd.WithDecoderMaxMemory(maxDecoded), zstd.WithDecoderMaxWindow(maxWindow))
 	if err != nil {
 		return nil, err
 	}
 	defer d.Close()
-	data, err = io.ReadAll(io.LimitReader(d, maxDecoded+1))
-	if len(data) > maxDecoded {
-		return nil, fmt.Errorf("more than %d MiB are in it", maxDecoded>>20)
+	data, err = io.ReadAll(io.LimitReader(d, int64(limit)+1))
+	if len(data) > limit {
+		return nil, fmt.Errorf("more than %d bytes are in it", limit)
 	}
 	return data, err
 }
@@ -112,20 +118,25 @@ func (r *domainReader) readMRS(data []byte) error {
 	if err != nil {
 		return err
 	}
+	return r.readTrie(f, count)
+}
+
+// readTrie reads the body of a file that was made from count lines.
+func (r *domainReader) readTrie(f *fields, count int64) error {
 	t := trie{leaves: f.array(8), bitmap: f.array(8), labels: f.array(1)}
 	if f.err != nil {
 		return f.err
 	}
 	r.set.Grow(0, min(2*len(t.labels), maxGrow)) // names share about half of their bytes
 	n := 0
-	err = t.walk(func(pattern []byte) {
+	err := t.walk(func(pattern []byte) {
 		n++
 		r.add(n, forward(pattern))
 	})
 	if err != nil {
 		return err
 	}
-	if count >= int64(r.set.Len()) && count <= maxCount {
+	if isLen(count, r.set.Len()) {
 		r.set.SetLen(int(count))
 	}
 	return nil
@@ -152,6 +163,11 @@ func (r *prefixReader) readMRS(data []byte) error {
 	if err != nil {
 		return err
 	}
+	return r.readRanges(f, count)
+}
+
+// readRanges reads the body of a file that was made from count lines.
+func (r *prefixReader) readRanges(f *fields, count int64) error {
 	ranges := f.array(32)
 	if f.err != nil {
 		return f.err
@@ -163,7 +179,7 @@ func (r *prefixReader) readMRS(data []byte) error {
 		}
 		ranges = ranges[32:]
 	}
-	if count >= int64(r.set.Len()) && count <= maxCount {
+	if isLen(count, r.set.Len()) {
 		r.set.SetLen(int(count))
 	}
 	return nil

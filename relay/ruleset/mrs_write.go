@@ -32,6 +32,17 @@ func compress(w io.Writer, b Behavior, count int, body []byte) error {
 }
 
 func domainsMRS(w io.Writer, d *match.Domains) error {
+	keys := keysOf(d)
+	if len(keys) == 0 {
+		return ErrEmpty
+	}
+	var t trieWriter
+	t.build(keys)
+	return compress(w, Domain, d.Len(), t.body())
+}
+
+// keysOf are the reversed names of a set, in order. What is below a name has a key of its own.
+func keysOf(d *match.Domains) []string {
 	var keys []string
 	for pattern := range d.Patterns() {
 		if name, ok := strings.CutPrefix(pattern, "+."); ok {
@@ -42,13 +53,8 @@ func domainsMRS(w io.Writer, d *match.Domains) error {
 			keys = append(keys, reverse(pattern))
 		}
 	}
-	if len(keys) == 0 {
-		return ErrEmpty
-	}
 	slices.Sort(keys)
-	var t trieWriter
-	t.build(keys)
-	return compress(w, Domain, d.Len(), t.body())
+	return keys
 }
 
 func reverse(s string) string {
@@ -114,20 +120,30 @@ func (t *trieWriter) body() []byte {
 }
 
 func prefixesMRS(w io.Writer, p *match.Prefixes) error {
-	var ranges []byte
-	n := 0
+	body := rangesBody(p)
+	if body == nil {
+		return ErrEmpty
+	}
+	return compress(w, IPCIDR, p.Len(), body)
+}
+
+// rangesBody is nil for a set without addresses.
+func rangesBody(p *match.Prefixes) []byte {
+	var body []byte
 	for first, last := range p.Ranges() {
-		if !first.Is4() && last.Is4In6() { // none of them is ever asked for as IPv6
+		if !first.Is4() && last.Is4In6() { // the end is IPv4 in the file, and never asked for as IPv6
 			last = lastUnmapped
 		}
 		from, to := first.As16(), last.As16()
-		ranges = append(append(ranges, from[:]...), to[:]...)
-		n++
+		if body == nil {
+			body = make([]byte, 8) // the number of ranges
+		}
+		body = append(append(body, from[:]...), to[:]...)
 	}
-	if n == 0 {
-		return ErrEmpty
+	if body != nil {
+		binary.BigEndian.PutUint64(body, uint64(len(body)/32))
 	}
-	return compress(w, IPCIDR, p.Len(), append(binary.BigEndian.AppendUint64(nil, uint64(n)), ranges...))
+	return body
 }
 
 // lastUnmapped is the address before those that stand for IPv4.

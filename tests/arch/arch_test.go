@@ -47,7 +47,7 @@ var allowed = map[string]string{
 	"relay/engine":         "relay/flow relay/buf relay/sysnet relay/rule relay/outbound relay/track relay/pump relay/nat",
 	"relay":                "relay/*",
 	"impl":                 "gen/* relay/flow relay/rule relay/ruleset relay/engine relay/group relay/outbound relay/track relay/logs relay/config relay/sysnet",
-	"cmd/switchyard":       "relay relay/config relay/logs relay/ruleset relay/state impl gen/*",
+	"cmd/switchyard":       "relay relay/config relay/fetch relay/logs relay/ruleset relay/state impl gen/*",
 }
 
 // line is the entry for a package: its own, or that of the nearest package above it.

@@ -21,6 +21,7 @@ import (
 const daemonConfig = `
 mixed-port: 0
 mode: rule
+geox-url: {mmdb: 'http://127.0.0.1:1/geo', asn: 'http://127.0.0.1:1/geo', geosite: 'http://127.0.0.1:1/geo'}
 log-level: debug
 secret: s3cret
 proxies:
@@ -33,9 +34,18 @@ proxies:
 proxy-groups:
   - {name: Pick, type: select, proxies: [Tokyo 01, a/b, 日本 🇯🇵 01, 100%, 'x?y#z', ..]}
   - {name: Auto, type: select, proxies: [Tokyo 01, a/b, Pick]}
+rule-providers:
+  sites: {type: inline, behavior: classical, payload: ['DOMAIN-SUFFIX,example.test', 'FOO,bar']}
+  dead: {type: http, behavior: domain, url: 'http://127.0.0.1:1/list', path: dead.txt}
 rules:
-  - DOMAIN-SUFFIX,example.test,Pick
+  - DOMAIN-KEYWORD,ads,REJECT
+  - RULE-SET,dead,REJECT
+  - GEOIP,cn,REJECT,no-resolve
+  - AND,((RULE-SET,sites),(NETWORK,tcp)),Pick
+  - SUB-RULE,(DST-PORT,1),inner
   - MATCH,DIRECT
+sub-rules:
+  inner: ['DOMAIN-WILDCARD,*.a.test,Pick']
 `
 
 func TestMain(m *testing.M) { testkit.Main(m) }
@@ -115,7 +125,7 @@ func TestCasesAnswered(t *testing.T) {
 			for c := range work {
 				status, e := d.do(t, c.Operation.Method, c.Target, c.Body, "Bearer "+d.Secret)
 				formWrong := status == 400 && e.Code == api.ErrorCodeBodyInvalid
-				fault := status >= 500 && e.Code != api.ErrorCodeApplyFailed
+				fault := status >= 500 && e.Code != api.ErrorCodeApplyFailed && e.Code != api.ErrorCodeUpdateFailed
 				if formWrong == c.Valid || fault {
 					t.Errorf("%s %.200s (%s) %.200s: %d %s %q; valid: %v",
 						c.Operation.Method, c.Target, c.Name, c.Body, status, e.Code, e.Message, c.Valid)
@@ -200,6 +210,54 @@ func TestTypedClient(t *testing.T) {
 	version, err := c.GetVersionWithResponse(t.Context())
 	if err != nil || version.JSON200 == nil || !version.JSON200.Meta {
 		t.Fatalf("%+v, %v", version, err)
+	}
+}
+
+// TestRuleProviders goes through the answers about rules and rule providers.
+func TestRuleProviders(t *testing.T) {
+	d := startDaemon(t)
+	c, err := client.New(d.BaseURL, client.WithSecret(d.Secret), client.WithHTTPClient(d.http))
+	if err != nil {
+		t.Fatal(err)
+	}
+	ctx := t.Context()
+	list, err := c.ListRuleProvidersWithResponse(ctx)
+	if err != nil || list.JSON200 == nil || len(list.JSON200.Providers) != 2 {
+		t.Fatalf("%+v, %v", list, err)
+	}
+	sites, err := c.GetRuleProviderWithResponse(ctx, "sites")
+	if err != nil || sites.JSON200 == nil || sites.JSON200.RuleCount != 1 || sites.JSON200.WarningCount != 1 ||
+		len(sites.JSON200.Payload) != 2 || sites.JSON200.Warnings[0].Line != 2 {
+		t.Fatalf("%+v, %v", sites, err)
+	}
+	if put, err := c.UpdateRuleProviderWithResponse(ctx, "sites"); err != nil || put.StatusCode() != 204 {
+		t.Errorf("%+v, %v", put, err)
+	}
+	if put, err := c.UpdateRuleProviderWithResponse(ctx, "none"); err != nil || put.StatusCode() != 404 {
+		t.Errorf("%+v, %v", put, err)
+	}
+	put, err := c.UpdateRuleProviderWithResponse(ctx, "dead")
+	if err != nil || put.JSON503 == nil || put.JSON503.Code != api.ErrorCodeUpdateFailed {
+		t.Errorf("%+v, %v", put, err)
+	}
+	dead, err := c.GetRuleProviderWithResponse(ctx, "dead")
+	if err != nil || dead.JSON200 == nil || dead.JSON200.Error != put.JSON503.Message || !dead.JSON200.UpdatedAt.IsZero() {
+		t.Errorf("%+v, %v", dead, err)
+	}
+	if geo, err := c.UpdateGeoWithResponse(ctx); err != nil || geo.JSON500 == nil || geo.JSON500.Code != api.ErrorCodeUpdateFailed {
+		t.Errorf("%+v, %v", geo, err)
+	}
+	if off, err := c.SwitchRulesWithResponse(ctx, api.RuleSwitches{"0": true}); err != nil || off.StatusCode() != 204 {
+		t.Errorf("%+v, %v", off, err)
+	}
+	rules, err := c.ListRulesWithResponse(ctx)
+	if err != nil || rules.JSON200 == nil || !rules.JSON200.Rules[0].Extra.Disabled || rules.JSON200.Rules[1].Extra.Disabled {
+		t.Errorf("%+v, %v", rules, err)
+	}
+	route, err := c.MatchRulesWithResponse(ctx, api.RouteQuery{Host: "ads.example.test", Port: 443, Trace: true})
+	if err != nil || route.JSON200 == nil || route.JSON200.Rule.Index != 3 || len(route.JSON200.Trace) != 4 ||
+		route.JSON200.Trace[0].Why != "is switched off" {
+		t.Errorf("%+v, %v", route, err)
 	}
 }
 

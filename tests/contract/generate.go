@@ -129,8 +129,13 @@ func (g *generator) bodyCases(s *openapi3.Schema) {
 		g.add("body {}", true, "", `{}`)
 		g.add("body null", true, "", `null`)
 	}
-	more := strings.TrimSuffix(g.body, "}") + `,"no-such-member":[1]}`
-	g.add("body with an unknown member", true, "", more)
+	if s.AdditionalProperties.Schema == nil { // else no member is unknown
+		more := strings.TrimSuffix(g.body, "}") + `,"no-such-member":[1]}`
+		g.add("body with an unknown member", true, "", more)
+	} else {
+		g.add("body with a member of another type", false, "", `{"0":[1]}`)
+		g.add("body with a member that is null", false, "", `{"0":null}`)
+	}
 	g.add("body with more behind it", true, "", g.body+" trailing")
 	g.memberCases(s, func(member string) string { return member }, "")
 }

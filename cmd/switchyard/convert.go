@@ -1,0 +1,56 @@
+package main
+
+import (
+	"fmt"
+	"io"
+	"os"
+
+	"github.com/switchyard-proxy/switchyard/relay/fetch"
+	"github.com/switchyard-proxy/switchyard/relay/ruleset"
+)
+
+const convertHelp = `Usage: switchyard convert-ruleset BEHAVIOR FORMAT SOURCE TARGET
+
+Writes the rule set in the file SOURCE, of BEHAVIOR domain or ipcidr, to the file TARGET: as mrs
+where its FORMAT is yaml or text, and as text where that is mrs.
+`
+
+// convert runs convert-ruleset.
+func convert(args []string, out, errOut io.Writer) int {
+	if len(args) != 4 {
+		fmt.Fprint(errOut, convertHelp)
+		return exitUsage
+	}
+	behavior, err := ruleset.ParseBehavior(args[0])
+	if err != nil {
+		return convertFailed(errOut, exitUsage, "behavior", err)
+	}
+	format, err := ruleset.ParseFormat(args[1])
+	if err != nil {
+		return convertFailed(errOut, exitUsage, "format", err)
+	}
+	source, err := os.ReadFile(args[2])
+	if err != nil {
+		return convertFailed(errOut, exitConfig, "source", err)
+	}
+	set, warnings, err := ruleset.Convert(behavior, format, source)
+	if err != nil {
+		return convertFailed(errOut, exitConfig, args[2], err)
+	}
+	for _, w := range warnings.First {
+		fmt.Fprintf(errOut, "%s:%d: warning: left out %s\n", args[2], w.Line, w.Text)
+	}
+	if more := warnings.Total - len(warnings.First); more > 0 {
+		fmt.Fprintf(errOut, "%s: warning: and %d more lines\n", args[2], more)
+	}
+	if err := fetch.Replace(args[3], set); err != nil {
+		return convertFailed(errOut, exitStart, "target", err)
+	}
+	fmt.Fprintf(out, "%s: %d bytes\n", args[3], len(set))
+	return exitOK
+}
+
+func convertFailed(errOut io.Writer, code int, what string, err error) int {
+	fmt.Fprintf(errOut, "switchyard: convert-ruleset: %s: %v\n", what, err)
+	return code
+}

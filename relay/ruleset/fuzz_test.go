@@ -1,0 +1,181 @@
+package ruleset
+
+import (
+	"bytes"
+	"errors"
+	"fmt"
+	"net/netip"
+	"slices"
+	"strings"
+	"testing"
+)
+
+var listSeeds = []string{
+	"payload:\n  - '+.a.test'\n  - b.test # c\n",
+	"# c\nname: x\nrules:\n- DOMAIN-REGEX,^a{1,2}$\n- \"a\\\\b\"\n\n- c\n",
+	"payload: [a, 'b']\n",
+	"payload:\n- a\n  b\n- &x c\n- *x\n---\nrules:\n- d\n",
+	"---\npayload:\n- ''''\n- fe80::\n- ::1/128\n",
+	"+.a.test\r\n*.b.test\n//c\n.BÜCHER.test.\n",
+	"192.0.2.0/24\n2001:db8::/32,no-resolve\n::ffff:1.2.3.4\n",
+}
+
+// FuzzYAML compares the scanner with the parser. Both must find the same entries, the scanner up to
+// the line it is not sure of.
+func FuzzYAML(f *testing.F) {
+	for _, s := range listSeeds {
+		f.Add([]byte(s))
+	}
+	f.Fuzz(func(t *testing.T, data []byte) {
+		var scanned, parsed []string
+		s := scanner{line: func(n int, text []byte) error {
+			scanned = append(scanned, fmt.Sprintf("%d:%s", n, text))
+			return nil
+		}}
+		scanErr := s.scan(data)
+		err := parseLines(data, 0, func(n int, text []byte) error {
+			parsed = append(parsed, fmt.Sprintf("%d:%s", n, text))
+			return nil
+		})
+		switch {
+		case scanErr != nil && !errors.Is(scanErr, errUnsure):
+			t.Fatal(scanErr)
+		case scanErr == nil && err != nil && !(errors.Is(err, ErrEmpty) && len(scanned) == 0):
+			t.Fatalf("the parser refuses what was scanned: %v", err)
+		case scanErr == nil && !slices.Equal(scanned, parsed):
+			t.Fatalf("scanned %q, parsed %q", scanned, parsed)
+		case scanErr != nil && err == nil && !slices.Equal(scanned, parsed[:min(len(scanned), len(parsed))]):
+			t.Fatalf("scanned %q until unsure, parsed %q", scanned, parsed)
+		}
+		if err != nil && !errors.Is(err, ErrEmpty) && !strings.Contains(err.Error(), "line ") && !strings.Contains(err.Error(), "too large") {
+			t.Fatalf("%v names no line", err)
+		}
+	})
+}
+
+// FuzzDomains reads a list, and what is written of it again.
+func FuzzDomains(f *testing.F) {
+	for _, s := range listSeeds {
+		f.Add([]byte(s), false)
+		f.Add([]byte(s), true)
+	}
+	f.Fuzz(func(t *testing.T, data []byte, text bool) {
+		format := YAML
+		if text {
+			format = Text
+		}
+		set, warnings, err := ReadDomains(data, format)
+		if err != nil {
+			if set != nil {
+				t.Fatal("a set and an error")
+			}
+			return
+		}
+		if set.Len() == 0 || len(warnings.First) > maxWarnings || warnings.Total < len(warnings.First) {
+			t.Fatal(set.Len(), warnings)
+		}
+		var out bytes.Buffer
+		if err := WriteDomains(&out, set, Text); err != nil {
+			t.Fatal(err)
+		}
+		again := readDomains(t, out.Bytes(), Text)
+		if !slices.Equal(patterns(again), patterns(set)) {
+			t.Fatalf("%q, then %q", patterns(set), patterns(again))
+		}
+	})
+}
+
+// FuzzPrefixes compares what we make of a line with what netip does.
+func FuzzPrefixes(f *testing.F) {
+	for _, s := range listSeeds {
+		f.Add([]byte(s))
+	}
+	f.Add([]byte("192.0.2.0/024"))
+	f.Fuzz(func(t *testing.T, data []byte) {
+		_ = Lines(data, Text, func(_ int, text []byte) error {
+			got, ok := parse4(text)
+			want, err := netip.ParsePrefix(string(text))
+			if ok && (err != nil || got != want) {
+				t.Fatalf("parse4(%q) = %v; netip: %v, %v", text, got, want, err)
+			}
+			if got, ok := parsePrefix(text); err == nil && (!ok || got != want) {
+				t.Fatalf("parsePrefix(%q) = %v, %v; netip: %v", text, got, ok, want)
+			}
+			return nil
+		})
+		set, _, err := ReadPrefixes(data, Text)
+		if err != nil {
+			return
+		}
+		var out bytes.Buffer
+		if err := WritePrefixes(&out, set, Text); err != nil {
+			t.Fatal(err)
+		}
+		if again := readPrefixes(t, out.Bytes(), Text); !slices.Equal(prefixes(again), prefixes(set)) {
+			t.Fatalf("%v, then %v", prefixes(set), prefixes(again))
+		}
+	})
+}
+
+// FuzzTrie reads the body of a set of domains, which zstd would hide from the fuzzer.
+func FuzzTrie(f *testing.F) {
+	for _, all := range [][]string{{"a.test"}, {"+.a.test", "b.a.test"}, {"*.a", ".b", "+.c.*"}} {
+		var w trieWriter
+		w.build(keysOf(readDomains(f, textOf(all), Text)))
+		f.Add(w.body())
+	}
+	f.Fuzz(func(t *testing.T, data []byte) {
+		var r domainReader
+		if err := r.readTrie(&fields{rest: data}, 1); err != nil || r.set.Len() == 0 {
+			return
+		}
+		set, err := r.set.Build()
+		if err != nil {
+			t.Fatal(err)
+		}
+		var w trieWriter
+		w.build(keysOf(set))
+		var again domainReader
+		if err := again.readTrie(&fields{rest: w.body()}, 1); err != nil || again.warnings.Total != 0 {
+			t.Fatal(err, again.warnings)
+		}
+		second, err := again.set.Build()
+		if err != nil || !slices.Equal(patterns(second), patterns(set)) {
+			t.Fatalf("%q, then %q, %v", patterns(set), patterns(second), err)
+		}
+	})
+}
+
+// FuzzRanges reads the body of a set of prefixes.
+func FuzzRanges(f *testing.F) {
+	f.Add(append(make([]byte, 7), "\x01................0123456789abcdef"...))
+	f.Fuzz(func(t *testing.T, data []byte) {
+		var r prefixReader
+		if err := r.readRanges(&fields{rest: data}, 1); err != nil {
+			return
+		}
+		body := rangesBody(r.set.Build())
+		var again prefixReader
+		if body == nil {
+			return
+		}
+		if err := again.readRanges(&fields{rest: body}, 1); err != nil || again.warnings.Total != 0 {
+			t.Fatal(err, again.warnings)
+		}
+	})
+}
+
+// FuzzMRS reads whole files.
+func FuzzMRS(f *testing.F) {
+	f.Add(mrsOf(f, Domain, []byte("+.a.test\nb.test")))
+	f.Add(mrsOf(f, IPCIDR, []byte("192.0.2.0/24\n2001:db8::/32")))
+	f.Add(fileOf(f, "MRS\x01\x00", 1, 0, "\x01", 1, 2, 1, 6, 1, "a"))
+	f.Fuzz(func(t *testing.T, data []byte) {
+		if set, _, err := ReadDomains(data, MRS); (err == nil) != (set.Len() > 0) {
+			t.Fatal(set.Len(), err)
+		}
+		if set, _, err := ReadPrefixes(data, MRS); (err == nil) != (set.Len() > 0) {
+			t.Fatal(set.Len(), err)
+		}
+	})
+}
