@@ -80,7 +80,7 @@ func (c *Controller) appendConnections(b []byte) []byte {
 		if i > 0 {
 			b = append(b, ',')
 		}
-		conn := connectionEntity(e)
+		conn := connectionEntity(e, e.Places(c.o.Relay.Place))
 		b = conn.AppendJSON(b)
 	}
 	up, down := table.Totals()
@@ -91,13 +91,15 @@ func (c *Controller) appendConnections(b []byte) []byte {
 }
 
 // connectionEntity is what the API shows of a flow.
-func connectionEntity(e *track.Entry) api.Connection {
+func connectionEntity(e *track.Entry, at *track.Places) api.Connection {
 	f := e.Flow
 	return api.Connection{
 		ID: e.ID.String(), Start: e.Start, Upload: e.Up.Load(), Download: e.Down.Load(),
 		Chains: e.Chain, ProviderChains: e.ProviderChain, Rule: e.Rule, RulePayload: e.RulePayload,
 		Metadata: api.Metadata{
 			Network: api.Network(f.Network.String()), Type: api.InboundType(f.Kind.String()),
+			SourceGeoIP: at.Source.Countries, SourceIPASN: at.Source.System,
+			DestinationGeoIP: at.Target.Countries, DestinationIPASN: at.Target.System,
 			SourceIP: address(f.Source.Addr()), SourcePort: port(f.Source.Port()),
 			DestinationIP: address(f.To.IP), DestinationPort: port(f.To.Port),
 			InboundIP: address(f.Local.Addr()), InboundPort: port(f.Local.Port()),

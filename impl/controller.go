@@ -8,6 +8,7 @@ import (
 	"fmt"
 	"log/slog"
 	"net"
+	"net/netip"
 	"sync"
 	"sync/atomic"
 	"time"
@@ -50,6 +51,8 @@ type Relay interface {
 	// UpdateGeo downloads and uses the geo data that rules need.
 	UpdateGeo(ctx context.Context) error
 	Table() *track.Table
+	// Place says where an address is; the zero Place is that nothing is known.
+	Place(ip netip.Addr) flow.Place
 	// Select makes member the choice of the group called name; group.ErrNoMember is that there is
 	// no such group or member.
 	Select(name, member string) error

@@ -5,14 +5,17 @@ import (
 	"errors"
 	"fmt"
 	"log/slog"
+	"net/netip"
 	"os"
 	"strconv"
 	"strings"
 	"sync"
+	"sync/atomic"
 	"time"
 
 	"github.com/switchyard-proxy/switchyard/relay/config"
 	"github.com/switchyard-proxy/switchyard/relay/fetch"
+	"github.com/switchyard-proxy/switchyard/relay/flow"
 	"github.com/switchyard-proxy/switchyard/relay/geo"
 	"github.com/switchyard-proxy/switchyard/relay/rule"
 )
@@ -39,6 +42,8 @@ type geoData struct {
 	sets  map[geoKey]*rule.Set // all that were ever referred to
 	retry map[geo.Kind]retry
 	said  map[geo.Kind]string // what kept it from being loaded
+
+	countries, systems atomic.Pointer[geo.DB] // that are in use; to show where addresses are
 }
 
 // retry is when a download that failed is tried again.
@@ -146,7 +151,7 @@ func readGeo(path string) ([]byte, error) {
 
 // load gives sets of a kind what data has for them. What it has nothing for becomes empty.
 func (g *geoData) load(kind geo.Kind, names []string, data []byte) error {
-	contents, err := readSets(kind, names, data)
+	contents, err := g.readSets(kind, names, data)
 	if err != nil {
 		return err
 	}
@@ -324,14 +329,14 @@ func (g *geoData) dueAt(kind geo.Kind, c *config.Geo) (at time.Time, never bool)
 }
 
 // readSets reads sets of a kind; one that the file has nothing for is not among them.
-func readSets(kind geo.Kind, names []string, data []byte) (map[string]*rule.Content, error) {
+func (g *geoData) readSets(kind geo.Kind, names []string, data []byte) (map[string]*rule.Content, error) {
 	switch kind {
 	case geo.GeoSiteDat:
 		return readSites(names, data)
 	case geo.GeoIPDat:
 		return readIPs(names, data)
 	}
-	return readDB(kind, names, data)
+	return g.readDB(kind, names, data)
 }
 
 func readSites(names []string, data []byte) (map[string]*rule.Content, error) {
@@ -372,7 +377,7 @@ func readIPs(names []string, data []byte) (map[string]*rule.Content, error) {
 	return sets, nil
 }
 
-func readDB(kind geo.Kind, names []string, data []byte) (map[string]*rule.Content, error) {
+func (g *geoData) readDB(kind geo.Kind, names []string, data []byte) (map[string]*rule.Content, error) {
 	db, err := geo.OpenDB(data)
 	if err != nil {
 		return nil, err
@@ -389,6 +394,9 @@ func readDB(kind geo.Kind, names []string, data []byte) (map[string]*rule.Conten
 				sets[code] = &rule.Content{Prefixes: p, Count: p.Len()}
 			}
 		}
+		if err == nil {
+			g.countries.Store(db)
+		}
 		return sets, err
 	}
 	numbers := make([]uint32, len(names))
@@ -402,5 +410,24 @@ func readDB(kind geo.Kind, names []string, data []byte) (map[string]*rule.Conten
 			sets[strconv.FormatUint(uint64(n), 10)] = &rule.Content{Prefixes: p, Count: p.Len()}
 		}
 	}
+	if err == nil {
+		g.systems.Store(db)
+	}
 	return sets, err
+}
+
+// place says where an address is, as far as the data that rules need tells.
+func (g *geoData) place(ip netip.Addr) (p flow.Place) {
+	if !ip.IsValid() {
+		return p
+	}
+	if db := g.countries.Load(); db != nil {
+		p.Countries = append([]string{}, db.Codes(ip)...)
+	}
+	if db := g.systems.Load(); db != nil {
+		if n, name := db.ASN(ip); n != 0 {
+			p.System = strings.TrimSpace(strconv.FormatUint(uint64(n), 10) + " " + name)
+		}
+	}
+	return p
 }

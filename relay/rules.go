@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"log/slog"
 	"maps"
+	"net/netip"
 	"reflect"
 	"time"
 
@@ -195,3 +196,6 @@ func (r *Relay) SwitchRules(off map[int]bool) error {
 func (r *Relay) Explain(ctx context.Context, f *flow.Flow, trace bool) (*engine.Explanation, error) {
 	return r.engine.Explain(ctx, f, trace)
 }
+
+// Place says where an address is, as far as the geo data that rules need tells.
+func (r *Relay) Place(ip netip.Addr) flow.Place { return r.geo.place(ip) }

@@ -119,3 +119,9 @@ func (p *Process) Name() string { return base(p.Path) }
 func (p *Process) FoldName() string { return base(p.Fold) }
 
 func base(path string) string { return path[strings.LastIndexAny(path, `/\`)+1:] }
+
+// Place is where an address is, as geo data has it. The zero Place is one that nobody has looked up.
+type Place struct {
+	Countries []string // codes in lower case; nil where they were not looked up
+	System    string   // the autonomous system: its number and name; "" where not looked up
+}

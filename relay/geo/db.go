@@ -5,6 +5,7 @@ import (
 	"net/netip"
 	"strings"
 
+	"github.com/oschwald/geoip2-golang/v2"
 	"github.com/oschwald/maxminddb-golang/v2"
 
 	"github.com/switchyard-proxy/switchyard/relay/match"
@@ -12,9 +13,10 @@ import (
 
 // DB is an .mmdb file of countries or of autonomous systems.
 type DB struct {
-	r    *maxminddb.Reader
-	t    *tree
-	kind Kind
+	r     *maxminddb.Reader
+	typed *geoip2.Reader // nil where the file has a layout of its own
+	t     *tree
+	kind  Kind
 }
 
 // OpenDB opens data, which the DB keeps: nobody may change it afterwards.
@@ -35,7 +37,23 @@ func OpenDB(data []byte) (*DB, error) {
 	if strings.Contains(name, "asn") || strings.Contains(name, "isp") {
 		kind = ASNDB
 	}
-	return &DB{r, t, kind}, nil
+	d := &DB{r: r, t: t, kind: kind}
+	if isTyped(m.DatabaseType) {
+		if d.typed, err = geoip2.OpenBytes(data); err != nil {
+			return nil, err
+		}
+	}
+	return d, nil
+}
+
+// isTyped says whether the records of a file are those of MaxMind's own, in which more than one name
+// of a country may stand.
+func isTyped(databaseType string) bool {
+	switch databaseType {
+	case "GeoIP2-Country", "GeoLite2-Country", "DBIP-Country", "DBIP-Country-Lite", "GeoLite2-ASN", "DBIP-ASN-Lite (compat=GeoLite2-ASN)":
+		return true
+	}
+	return false
 }
 
 // Kind is CountryDB or ASNDB, as the type in the file says.
@@ -102,13 +120,23 @@ func (d *DB) Codes(ip netip.Addr) []string {
 	if d.kind != CountryDB {
 		return nil
 	}
-	return d.lookup(ip).codes
+	if d.typed != nil {
+		if c, err := d.typed.Country(ip.Unmap()); err == nil && c.Country.ISOCode != "" {
+			return []string{strings.ToLower(c.Country.ISOCode)}
+		}
+	}
+	return d.lookup(ip).codes // also of records that are a little different
 }
 
 // ASN returns the autonomous system of an address, or 0.
 func (d *DB) ASN(ip netip.Addr) (number uint32, name string) {
 	if d.kind != ASNDB {
 		return 0, ""
+	}
+	if d.typed != nil {
+		if a, err := d.typed.ASN(ip.Unmap()); err == nil && a.AutonomousSystemNumber != 0 {
+			return uint32(a.AutonomousSystemNumber), a.AutonomousSystemOrganization
+		}
 	}
 	r := d.lookup(ip)
 	return r.number, r.name

@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"iter"
 	"regexp"
+	"slices"
 	"strings"
 )
 
@@ -37,7 +38,7 @@ type DomainsBuilder struct {
 
 // Grow prepares for size bytes of names.
 func (b *DomainsBuilder) Grow(names, size int) {
-	b.d.t.arena = make([]byte, 0, names*headSize+size)
+	b.d.t.arena = slices.Grow(b.d.t.arena, names*headSize+size)
 }
 
 // Add adds a pattern of the family: "a.test" is that name, "+.a.test" also all names below it,
@@ -131,12 +132,16 @@ func (b *DomainsBuilder) Build() (*Domains, error) {
 	return d, nil
 }
 
+// maxStars bounds the stars of a pattern: each is one more record, and one more walk when a name is
+// judged.
+const maxStars = 16
+
 // checkName refuses what no host name can look like, so that a page of HTML is no list of names.
 func checkName[T string | []byte](name T) error {
 	if len(name) == 0 || len(name) > 255 {
 		return ErrPattern
 	}
-	label := 0
+	label, stars := 0, 0
 	for i := 0; i < len(name); i++ {
 		switch c := name[i]; {
 		case c == '.':
@@ -146,6 +151,9 @@ func checkName[T string | []byte](name T) error {
 			label = 0
 			continue
 		case c == '*' && label == 0 && (i+1 == len(name) || name[i+1] == '.'):
+			if stars++; stars > maxStars {
+				return ErrPattern
+			}
 		case c <= ' ', c >= 0x7f, c == '*', c == '/', c == '<', c == '>', c == ':', c == ',', c == '"', c == '\\', c == '#', c == '+':
 			return ErrPattern
 		case 'A' <= c && c <= 'Z':
@@ -248,8 +256,8 @@ func (d *Domains) probeStar(name string, at int, h uint64, budget *int) bool {
 // findPattern is find for a name that stars of a record may stand in.
 func (t *table) findPattern(h uint64, name string) (off uint32, ok bool) {
 	mask := uint64(len(t.slots) - 1)
-	for at := h & mask; ; at = (at + 1) & mask {
-		s := t.slots[at]
+	for i := range uint64(maxProbes) {
+		s := t.slots[(h+i)&mask]
 		if s == 0 {
 			return 0, false
 		}
@@ -257,6 +265,7 @@ func (t *table) findPattern(h uint64, name string) (off uint32, ok bool) {
 			return uint32(s) - 1, true
 		}
 	}
+	return 0, false
 }
 
 // matchLabels compares label by label; a * in the pattern stands for any one.

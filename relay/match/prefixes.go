@@ -90,8 +90,11 @@ type PrefixesBuilder struct {
 	count int
 }
 
-// Add adds the addresses of p.
+// Add adds the addresses of p; an invalid prefix has none.
 func (b *PrefixesBuilder) Add(p netip.Prefix) {
+	if !p.IsValid() {
+		return
+	}
 	p = Unmap(p)
 	from, is4 := addressOf(p.Addr())
 	b.add(span{from, last(p)}, is4)
@@ -102,7 +105,7 @@ func (b *PrefixesBuilder) Add(p netip.Prefix) {
 func (b *PrefixesBuilder) AddRange(first, last netip.Addr) bool {
 	from, is4 := addressOf(first.Unmap())
 	to, also4 := addressOf(last.Unmap())
-	if is4 != also4 || to.less(from) {
+	if !first.IsValid() || !last.IsValid() || is4 != also4 || to.less(from) {
 		return false
 	}
 	b.add(span{from, to}, is4)
@@ -214,7 +217,7 @@ func (p *Prefixes) All() iter.Seq[netip.Prefix] {
 			to, _ := addressOf(end)
 			for {
 				part := widest(first, to)
-				if !yield(part) {
+				if !first.Is4In6() && !yield(part) { // those are asked for as IPv4, and not in the set
 					return
 				}
 				done := last(part)
@@ -258,8 +261,11 @@ type prefixNode struct {
 	numbers []int32
 }
 
-// Add gives a number to p. Numbers are given in ascending order.
+// Add gives a number to p. Numbers are given in ascending order. An invalid prefix holds no address.
 func (x *PrefixIndex) Add(p netip.Prefix, number int32) {
+	if !p.IsValid() {
+		return
+	}
 	p = Unmap(p)
 	t := &x.v6
 	from, is4 := addressOf(p.Addr())

@@ -28,7 +28,7 @@ var (
 	errHostile = errors.New("the names collide in the hash table, as if they were chosen for it")
 )
 
-// maxProbes bounds the way from a name's slot to the free one.
+// maxProbes bounds the way from a name's slot to its place.
 const maxProbes = 4096
 
 // add appends a record; build makes it findable.
@@ -128,8 +128,8 @@ func (t *table) find(h uint64, name string) (off uint32, ok bool) {
 		return 0, false
 	}
 	mask := uint64(len(t.slots) - 1)
-	for at := h & mask; ; at = (at + 1) & mask {
-		s := t.slots[at]
+	for i := range uint64(maxProbes) {
+		s := t.slots[(h+i)&mask]
 		if s == 0 {
 			return 0, false
 		}
@@ -137,12 +137,13 @@ func (t *table) find(h uint64, name string) (off uint32, ok bool) {
 			return uint32(s) - 1, true
 		}
 	}
+	return 0, false
 }
 
 // Index finds the smallest number that was given to a name.
 type Index struct {
 	t    table
-	more map[uint32][]int32 // by the first number of a name: the others, ascending
+	more map[uint32][]int32 // by the place of a name: its numbers but the first, ascending
 }
 
 // NewIndex returns an index for names that Add gives it. It can be asked once Build was called.
@@ -157,8 +158,7 @@ func (x *Index) Build() error {
 		if x.more == nil {
 			x.more = make(map[uint32][]int32)
 		}
-		first := x.t.value(stays)
-		x.more[first] = append(x.more[first], int32(x.t.value(goes)))
+		x.more[stays] = append(x.more[stays], int32(x.t.value(goes)))
 	})
 }
 
@@ -176,7 +176,7 @@ func (x *Index) Suffix(n *Name, from, none int32) int32 {
 		return none
 	}
 	for i := range n.n {
-		none = min(none, x.first(n.hash[i], n.suffix(i), from, none))
+		none = x.first(n.hash[i], n.suffix(i), from, none)
 	}
 	return none
 }
@@ -186,9 +186,8 @@ func (x *Index) first(h uint64, name string, from, none int32) int32 {
 	if !ok {
 		return none
 	}
-	number := x.t.value(off)
-	if int32(number) >= from {
-		return int32(number)
+	if number := int32(x.t.value(off)); number >= from {
+		return min(none, number)
 	}
-	return firstFrom(x.more[number], from, none)
+	return min(none, firstFrom(x.more[off], from, none))
 }

@@ -4,6 +4,7 @@ package track
 
 import (
 	"cmp"
+	"net/netip"
 	"slices"
 	"sync"
 	"sync/atomic"
@@ -40,6 +41,7 @@ type Entry struct {
 	end            func()
 	reason         atomic.Pointer[Reason]
 	halfClosed     atomic.Bool
+	places         atomic.Pointer[Places]
 	idleUp, idleDn int64
 	idleSweeps     int
 }
@@ -61,6 +63,22 @@ func (e *Entry) Reason() Reason {
 
 // HalfClosed notes that one direction has ended: from now on silence ends the flow.
 func (e *Entry) HalfClosed() { e.halfClosed.Store(true) }
+
+// Places are where the two ends of a flow are.
+type Places struct{ Source, Target flow.Place }
+
+// Places returns where the ends are. find is asked when nobody has looked before; what it knows
+// nothing of is asked again the next time.
+func (e *Entry) Places(find func(netip.Addr) flow.Place) *Places {
+	if p := e.places.Load(); p != nil {
+		return p
+	}
+	p := &Places{find(e.Flow.Source.Addr()), find(e.Flow.To.IP)}
+	if p.Source.Countries != nil || p.Target.Countries != nil || p.Source.System != "" || p.Target.System != "" {
+		e.places.Store(p)
+	}
+	return p
+}
 
 const shardCount = 32
 
