@@ -46,8 +46,9 @@ func start(t *testing.T, set func(*inbound.Service)) *proxy {
 	leak.Check(t)
 	log := slog.New(slog.DiscardHandler)
 	program, errs := rule.Compile([]rule.Rule{
-		{Type: "DOMAIN-SUFFIX", Payload: "rejected"}, {Type: "DOMAIN-SUFFIX", Payload: "dropped"}, {Type: "MATCH"},
-	})
+		{Type: "DOMAIN-SUFFIX", Payload: "rejected", Target: "REJECT"},
+		{Type: "DOMAIN-SUFFIX", Payload: "dropped", Target: "REJECT-DROP"}, {Type: "MATCH", Target: "DIRECT"},
+	}, nil)
 	if errs != nil {
 		t.Fatal(errs)
 	}
@@ -56,7 +57,8 @@ func start(t *testing.T, set func(*inbound.Service)) *proxy {
 	drop := outbound.NewReject(outbound.Info{Name: "REJECT-DROP", Type: "RejectDrop", UDP: true}, flow.ErrDropped)
 	e := engine.New(log, track.NewTable())
 	e.Use(&engine.Snapshot{
-		Rules: program, Targets: []outbound.Outbound{reject, drop, direct}, Direct: direct, Global: direct, Lookup: lookup,
+		Rules: program, Counters: rule.NewCounters(program.Len()),
+		Targets: []outbound.Outbound{reject, drop, direct}, Direct: direct, Global: direct, Lookup: lookup,
 	})
 	var conns inbound.Conns
 	ln, err := inbound.Listen("127.0.0.1:0", sysnet.Options{}, &conns, log)
