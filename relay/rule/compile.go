@@ -13,7 +13,7 @@ import (
 	"github.com/switchyard-proxy/switchyard/relay/match"
 )
 
-// Env is what rules refer to. A func that is nil knows nothing.
+// Env is what rules refer to. A func that is nil knows nothing, and so does an Env that is nil.
 type Env struct {
 	SubRules map[string][]Rule
 	// Each returns the set of that name, or why there can be none. A set that is not loaded yet is
@@ -28,10 +28,7 @@ type Env struct {
 
 // Compile compiles rules in order. It reports every bad rule, each as an *Error.
 func Compile(rules []Rule, env *Env) (*Program, []*Error) {
-	if env == nil {
-		env = &Env{}
-	}
-	s := &shared{env: env, subs: make(map[string]*Program), target: make(map[string]int32)}
+	s := newShared(env)
 	p := s.list("", rules)
 	for _, name := range sortedKeys(env.SubRules) {
 		s.sub(name) // also those that only a node of type rematch leads to
@@ -49,7 +46,8 @@ func Compile(rules []Rule, env *Env) (*Program, []*Error) {
 // CompileSet compiles the lines of a classical rule set, which have no targets. Bad lines are left
 // out and reported; program is nil where no line is good.
 func CompileSet(rules []Rule, env *Env) (program *Program, bad []*Error) {
-	s := &shared{env: env, subs: make(map[string]*Program), target: make(map[string]int32), inSet: true}
+	s := newShared(env)
+	s.inSet = true
 	p := s.list("", rules)
 	if p.Len() == 0 {
 		p = nil
@@ -66,6 +64,13 @@ type shared struct {
 	path    []string            // of lists being compiled
 	targets []string
 	target  map[string]int32
+}
+
+func newShared(env *Env) *shared {
+	if env == nil {
+		env = &Env{}
+	}
+	return &shared{env: env, subs: make(map[string]*Program), target: make(map[string]int32)}
 }
 
 // compiler compiles one list.

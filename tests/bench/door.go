@@ -19,6 +19,7 @@ type kind string
 const (
 	viaTCP     kind = "tcp"     // a fixed relay to the origin, or no proxy at all
 	viaSOCKS5  kind = "socks5"  // RFC 1928 without authentication, the origin by its address
+	viaName    kind = "name"    // SOCKS5, the origin as localhost
 	viaCONNECT kind = "connect" // a tunnel of HTTP
 	viaProxy   kind = "proxy"   // plain HTTP, the request with an absolute URL
 	viaReverse kind = "reverse" // plain HTTP, the proxy knows the origin
@@ -46,7 +47,10 @@ func (d door) open() (net.Conn, error) {
 	}
 	switch d.Kind {
 	case viaSOCKS5:
-		err = askSOCKS5(c, d.Origin.TCP)
+		ip := d.Origin.TCP.Addr().As4()
+		err = askSOCKS5(c, append([]byte{1}, ip[:]...), d.Origin.TCP.Port())
+	case viaName:
+		err = askSOCKS5(c, []byte("\x03\x09localhost"), d.Origin.TCP.Port())
 	case viaCONNECT:
 		err = askCONNECT(c, d.Origin.TCP)
 	}
@@ -57,8 +61,8 @@ func (d door) open() (net.Conn, error) {
 	return c, nil
 }
 
-// askSOCKS5 greets, waits and asks, as most clients do.
-func askSOCKS5(c net.Conn, to netip.AddrPort) error {
+// askSOCKS5 greets, waits and asks, as most clients do. host is an address of RFC 1928, section 5.
+func askSOCKS5(c net.Conn, host []byte, port uint16) error {
 	var b [10]byte
 	if _, err := c.Write([]byte{5, 1, 0}); err != nil {
 		return err
@@ -69,9 +73,8 @@ func askSOCKS5(c net.Conn, to netip.AddrPort) error {
 	if b[0] != 5 || b[1] != 0 {
 		return fmt.Errorf("greeting answered with % x", b[:2])
 	}
-	ip := to.Addr().As4()
-	ask := append([]byte{5, 1, 0, 1}, ip[:]...)
-	if _, err := c.Write(append(ask, byte(to.Port()>>8), byte(to.Port()))); err != nil {
+	ask := append([]byte{5, 1, 0}, host...)
+	if _, err := c.Write(append(ask, byte(port>>8), byte(port))); err != nil {
 		return err
 	}
 	if _, err := io.ReadFull(c, b[:]); err != nil {

@@ -6,7 +6,9 @@
 // machine is noisy to all of them, and what is compared first is the CPU time of the proxy's own
 // processes per unit of work, which is steadier than any rate.
 //
-//	go run ./tests/bench -binary ./switchyard [-quick] [-only bulk,connect] [-json FILE]
+//	go run ./tests/bench -binary ./switchyard [-quick] [-rules] [-only bulk,connect] [-json FILE]
+//
+// With -rules there is one peer, ours, behind a million rules and behind ten.
 //
 // A new row is one function in a file of its own, row_*.go, and a line in rows (rows.go); a new
 // peer is one function in peers.go.
@@ -28,6 +30,7 @@ import (
 func main() {
 	binary := flag.String("binary", "./switchyard", "the Switchyard to measure")
 	quick := flag.Bool("quick", false, "two short rounds: under two minutes")
+	behind := flag.Bool("rules", false, "compare ours behind many rules and behind ten")
 	only := flag.String("only", "", "comma-separated groups of rows, of: "+
 		strings.Join(groups(rows(plan{})), ", "))
 	out := flag.String("json", "", "write the samples to this file (default tests/bench/out/TIME.json)")
@@ -39,7 +42,7 @@ func main() {
 	var err error
 	switch *role {
 	case "":
-		err = run(ctx, *binary, *out, *only, *quick)
+		err = run(ctx, *binary, *out, *only, *quick, *behind)
 	case "origin":
 		err = originMain()
 	case "load":
@@ -59,6 +62,7 @@ type plan struct {
 	Rounds int           `json:"rounds"`
 	Window time.Duration `json:"window_ns"`
 	Limit  time.Duration `json:"limit_ns"` // of the whole run
+	Rules  bool          `json:"rules,omitempty"` // ours behind many rules and few, and no other peer
 }
 
 func newPlan(quick bool) plan {
@@ -70,8 +74,9 @@ func newPlan(quick bool) plan {
 
 // run measures, prints the table and writes the samples. What was measured before an interrupt
 // or the time limit is printed too.
-func run(ctx context.Context, binary, out, only string, quick bool) error {
+func run(ctx context.Context, binary, out, only string, quick, behind bool) error {
 	p := newPlan(quick)
+	p.Rules = behind
 	chosen, err := choose(rows(p), only)
 	if err != nil {
 		return err
@@ -88,7 +93,11 @@ func run(ctx context.Context, binary, out, only string, quick bool) error {
 	if err := os.Chmod(dir, 0o755); err != nil { // squid reads it as a user of its own
 		return err
 	}
-	here, missing, err := installed(peers(binary))
+	all := peers(binary)
+	if behind {
+		all = behindRules(binary, quick)
+	}
+	here, missing, err := installed(all)
 	if err != nil {
 		return err
 	}

@@ -64,9 +64,27 @@ func (p peer) version() string {
 }
 
 func switchyard(binary string) peer {
+	p := withRules(binary, "switchyard", 1)
+	p.Note = "one rule, MATCH,DIRECT; log-level warning"
+	return p
+}
+
+// behindRules are ours with many rules and with few; the first is divided by the others.
+func behindRules(binary string, quick bool) []peer {
+	many := 1_000_000
+	if quick {
+		many = 100_000
+	}
+	return []peer{
+		withRules(binary, fmt.Sprintf("%d rules", many), many),
+		withRules(binary, "10 rules", 10),
+	}
+}
+
+// withRules is Switchyard with n rules, of which the last decides: the others are names.
+func withRules(binary, name string, n int) peer {
 	return peer{
-		Name: "switchyard",
-		Note: "one rule, MATCH,DIRECT; log-level warning",
+		Name: name,
 		Tell: []string{"-v"},
 		path: binary,
 		configure: func(dir string, _ addrs) ([]string, map[kind]netip.AddrPort, error) {
@@ -74,15 +92,16 @@ func switchyard(binary string) peer {
 			if err != nil {
 				return nil, nil, err
 			}
-			file, err := writeConfig(dir, "config.yaml", fmt.Sprintf(`mixed-port: %d
-mode: rule
-log-level: warning
-external-controller: %s
-rules:
-  - MATCH,DIRECT
-`, port[0].Port(), port[1]))
+			var b strings.Builder
+			fmt.Fprintf(&b, "mixed-port: %d\nmode: rule\nipv6: false\nlog-level: warning\nexternal-controller: %s\nrules:\n",
+				port[0].Port(), port[1])
+			for i := range n - 1 {
+				fmt.Fprintf(&b, "- DOMAIN-SUFFIX,site%d.example%d.test,REJECT\n", i, i%977)
+			}
+			b.WriteString("- MATCH,DIRECT\n")
+			file, err := writeConfig(dir, "config.yaml", b.String())
 			doors := map[kind]netip.AddrPort{
-				viaSOCKS5: port[0], viaCONNECT: port[0], viaProxy: port[0],
+				viaSOCKS5: port[0], viaName: port[0], viaCONNECT: port[0], viaProxy: port[0],
 			}
 			return []string{"-d", dir, "-f", file}, doors, err
 		},

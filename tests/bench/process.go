@@ -26,7 +26,7 @@ type proxy struct {
 }
 
 // readyLimit bounds how long a peer may take to listen.
-const readyLimit = 10 * time.Second
+const readyLimit = 60 * time.Second
 
 // start runs p, and returns when all its doors accept. The caller stops it.
 func (p peer) start(ctx context.Context, parent string, o addrs) (*proxy, error) {

@@ -26,6 +26,9 @@ func connectRows(p plan) []row {
 			},
 		}
 	}
+	if p.Rules {
+		return []row{one("new connection behind rules, SOCKS5 by name, 100 B each way", viaName)}
+	}
 	return []row{
 		one("new connection, SOCKS5 by IP, 100 B each way", viaSOCKS5, viaTCP),
 		one("new connection, HTTP CONNECT, 100 B each way", viaCONNECT),

@@ -28,6 +28,9 @@ type metric struct {
 
 // rows returns all of them, in the order of the table.
 func rows(p plan) []row {
+	if p.Rules {
+		return connectRows(p)
+	}
 	return slices.Concat(bulkRows(p), connectRows(p), httpRows(p), idleRows(p))
 }
 
