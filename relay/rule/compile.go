@@ -30,7 +30,7 @@ type Env struct {
 func Compile(rules []Rule, env *Env) (*Program, []*Error) {
 	s := newShared(env)
 	p := s.list("", rules)
-	for _, name := range sortedKeys(env.SubRules) {
+	for _, name := range sortedKeys(s.env.SubRules) {
 		s.sub(name) // also those that only a node of type rematch leads to
 	}
 	if s.errs != nil {
