@@ -9,6 +9,7 @@ import (
 	"net/http"
 	"path/filepath"
 	"reflect"
+	"runtime/debug"
 	"strings"
 	"sync"
 	"time"
@@ -33,6 +34,9 @@ type ruleProvider struct {
 	source   *provider.Source[*readSet]
 	end      context.CancelFunc // nil while nothing keeps it up to date
 }
+
+// largeSet is how many entries make a set large.
+const largeSet = 100_000
 
 // readSet is a set as its source holds it.
 type readSet struct {
@@ -69,9 +73,7 @@ func (b *builder) ruleProviders() {
 		return // only judged
 	}
 	for _, p := range fresh {
-		if err := p.source.Load(); err != nil {
-			b.relay.log.Warn(fmt.Sprintf("rule provider %q: %v", p.config.Name, err))
-		}
+		_ = p.source.Load() // it says itself what fails
 	}
 }
 
@@ -114,6 +116,9 @@ func (b *builder) newProvider(c *config.RuleProvider) *ruleProvider {
 		Use: func(s *readSet) {
 			p.set.Replace(s.content)
 			b.relay.geo.wake()
+			if s.content.Count > largeSet {
+				debug.FreeOSMemory() // what reading it took is as much again
+			}
 		},
 	}
 	if b.relay.store != nil {

@@ -81,17 +81,25 @@ func (o *observer) goesOn(main bool, hit int, why string) int {
 	if o.explain == nil && main {
 		o.counters.GoesOn(hit)
 	}
-	if o.explain != nil && len(o.explain.Trace) > 0 {
-		if last := &o.explain.Trace[len(o.explain.Trace)-1]; last.Rule == hit {
-			last.Why = why
-		}
-	}
+	o.undecided(hit, why)
 	return hit + 1
 }
 
-func (o *observer) rematched(name string) {
+// rematched notes that the rule hit led to the node called name, by which the flow is matched again.
+func (o *observer) rematched(hit int, name string) {
 	if o.explain != nil {
 		o.explain.Rematched = append(o.explain.Rematched, name)
+		o.undecided(hit, "it is matched again ("+name+")")
+	}
+}
+
+// undecided writes down why the rule hit, which held, did not decide.
+func (o *observer) undecided(hit int, why string) {
+	if o.explain == nil || len(o.explain.Trace) == 0 {
+		return
+	}
+	if last := &o.explain.Trace[len(o.explain.Trace)-1]; last.Rule == hit {
+		last.Why = why
 	}
 }
 

@@ -111,7 +111,7 @@ func (e *Engine) decide(ctx context.Context, s *Snapshot, f *flow.Flow, rules *r
 				return decided(target, f, ByRule), fmt.Errorf("%w: matched again more than %d times", flow.ErrLoop, maxRematch)
 			}
 			rules, from = rematch(s, f, m), 0
-			o.rematched(leaf.Info().Name)
+			o.rematched(hit.Rule, leaf.Info().Name)
 			continue
 		}
 		if why := passes(leaf, chain, f); why != "" {

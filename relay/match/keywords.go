@@ -70,8 +70,8 @@ func (k *Keywords) row() int32 {
 	return int32(len(k.out) - 1)
 }
 
-// insert puts a text into the tree, if there is room. The empty text, which is in every name, would be
-// the root itself, where no way back leads: it is looked for like those without room.
+// insert puts a text into the tree, if there is room. The empty text would end at the root, where
+// firstOf does not look: it goes to those without room.
 func (k *Keywords) insert(t keyword) bool {
 	if t.text == "" || len(k.next)+len(t.text)*k.classes > maxDense {
 		return false

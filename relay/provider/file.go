@@ -1,6 +1,7 @@
 package provider
 
 import (
+	"bytes"
 	"crypto/sha256"
 	"encoding/hex"
 	"fmt"
@@ -17,6 +18,10 @@ func (s *Source[T]) read() (o outcome, written time.Time) {
 	now := s.c.Now()
 	body, written := s.c.Inline, now
 	if s.c.Kind == File {
+		seen := lookAt(s.c.Path) // before it is read: what comes later is news
+		s.mu.Lock()
+		s.seen = seen
+		s.mu.Unlock()
 		var err error
 		if body, written, err = readFile(s.c.Path); err != nil {
 			return failed(err), time.Time{}
@@ -36,14 +41,40 @@ func readFile(path string) (body []byte, written time.Time, err error) {
 		return nil, time.Time{}, err
 	}
 	defer f.Close()
-	body, err = io.ReadAll(io.LimitReader(f, MaxSize+1))
-	if err == nil && len(body) > MaxSize {
+	var whole bytes.Buffer // grown at once: a file of a million lines is read without copies
+	if st, err := f.Stat(); err == nil && st.Size() <= MaxSize {
+		whole.Grow(int(st.Size()) + bytes.MinRead)
+	}
+	n, err := whole.ReadFrom(io.LimitReader(f, MaxSize+1))
+	if err == nil && n > MaxSize {
 		err = tooLarge(path)
 	}
 	if err != nil {
 		return nil, time.Time{}, err
 	}
-	return body, written, nil
+	return whole.Bytes(), written, nil
+}
+
+// look is what tells, without reading it, that a file is another.
+type look struct {
+	written time.Time
+	size    int64
+}
+
+func lookAt(path string) (l look) {
+	if st, err := os.Stat(path); err == nil {
+		l = look{st.ModTime(), st.Size()}
+	}
+	return l
+}
+
+// news says whether the file looks other than when it was read last. One that was written just before
+// it was read may have been written once more in the same moment.
+func (s *Source[T]) news() bool {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	const moment = time.Second
+	return s.state.Err != nil || s.seen != lookAt(s.c.Path) || s.state.TriedAt.Sub(s.seen.written) < moment
 }
 
 // sumFile is the sum of a file's content.

@@ -42,7 +42,9 @@ func (s *Source[T]) pause(ctx context.Context, changed <-chan struct{}) bool {
 		select {
 		case <-ctx.Done():
 		case <-changed:
-			return true
+			if s.news() {
+				return true
+			}
 		case <-s.moved:
 		case <-alarm:
 		}

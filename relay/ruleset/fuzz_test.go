@@ -4,6 +4,7 @@ import (
 	"bytes"
 	"errors"
 	"fmt"
+	"math/rand/v2"
 	"net/netip"
 	"slices"
 	"strings"
@@ -20,37 +21,66 @@ var listSeeds = []string{
 	"192.0.2.0/24\n2001:db8::/32,no-resolve\n::ffff:1.2.3.4\n",
 }
 
-// FuzzYAML compares the scanner with the parser. Both must find the same entries, the scanner up to
-// the line it is not sure of.
+// compareYAML reads data with the scanner and with the parser. Both must find the same entries, the
+// scanner up to the line it is not sure of.
+func compareYAML(t *testing.T, data []byte) {
+	t.Helper()
+	var scanned, parsed []string
+	collect := func(to *[]string) func(int, []byte) error {
+		return func(n int, text []byte) error {
+			*to = append(*to, fmt.Sprintf("%d:%s", n, text))
+			return nil
+		}
+	}
+	s := scanner{line: collect(&scanned)}
+	scanErr := s.scan(data)
+	err := parseLines(data, 0, collect(&parsed))
+	switch {
+	case scanErr != nil && !errors.Is(scanErr, errUnsure):
+		t.Fatalf("%q: %v", data, scanErr)
+	case scanErr == nil && err != nil && (!errors.Is(err, ErrEmpty) || len(scanned) > 0):
+		t.Fatalf("%q: the parser refuses what was scanned: %v", data, err)
+	case scanErr == nil && !slices.Equal(scanned, parsed):
+		t.Fatalf("%q: scanned %q, parsed %q", data, scanned, parsed)
+	case scanErr != nil && err == nil && !slices.Equal(scanned, parsed[:min(len(scanned), len(parsed))]):
+		t.Fatalf("%q: scanned %q until unsure, parsed %q", data, scanned, parsed)
+	}
+	if err != nil && !errors.Is(err, ErrEmpty) && !strings.Contains(err.Error(), "line ") && !strings.Contains(err.Error(), "too large") {
+		t.Fatalf("%q: %v names no line", data, err)
+	}
+}
+
+// TestYAMLScannerAndParser compares them over files of lines that may stand together, or not.
+func TestYAMLScannerAndParser(t *testing.T) {
+	lines := []string{
+		"payload:", "rules:", "payload: # c", "payload:\t# c", "payload: []", "payload :", "payload:x", "payload: a", "payload: |",
+		`"payload":`, "name: x", "name:", "name: a: b", "x: 'y' # c", "? a", ": b", "a", "  b", "---", "--- ", "---\t", "...", "%",
+		"- a", "- b", "  - a", "  - b", "    - c", " - a", "-  a  ", "- a # c", "- a #", "- a#b", "- #", "-", "- ", "-\t", "- - a",
+		"- 'q'", "- 'it''s' # c", "- ''", "- '' ", "- ' a '", "- 'd", "- 'a'b", "- 'a' b", "- 'a': b", "- 'a'\t# c",
+		`- "d\\" # c`, `- "\""`, `- "\x41"`, `- "d`, `- "a"#`, `- "\/ "`, "- \"\t\"",
+		"- a: b", "- a:", "- a:b", "- -a", "- ?", "- ?a", "- :", "- :a", "- ::1", "- a, b", "- [a]", "- {a: b}", "- [a", "- }",
+		"- *a", "- &a b", "- !x a", "- |", "- >-", "- %a", "- @a", "- `a", "- ~", "- null", "- <<", "- =",
+		"- \ta", "- a\t", "-\ta", "- a\tb", "- a\t# c", "\t", "\t# c", "#\tc", "# c", "  # c", "#", "", " ", "- a\r", "- a\rb",
+		"- é", "- a\u2028b", "- a\u0085b", "- \ufeffa", "- a\x00", "# \xff", "# \u2029- a", "- a\x7f", "- \U0001f600",
+	}
+	r := rand.New(rand.NewPCG(9, 10))
+	for range 20_000 {
+		var data []byte
+		if r.IntN(4) > 0 {
+			data = append(data, "payload:\n"...)
+		}
+		for range 1 + r.IntN(6) {
+			data = append(append(data, lines[r.IntN(len(lines))]...), '\n')
+		}
+		compareYAML(t, data[:len(data)-r.IntN(2)])
+	}
+}
+
 func FuzzYAML(f *testing.F) {
 	for _, s := range listSeeds {
 		f.Add([]byte(s))
 	}
-	f.Fuzz(func(t *testing.T, data []byte) {
-		var scanned, parsed []string
-		s := scanner{line: func(n int, text []byte) error {
-			scanned = append(scanned, fmt.Sprintf("%d:%s", n, text))
-			return nil
-		}}
-		scanErr := s.scan(data)
-		err := parseLines(data, 0, func(n int, text []byte) error {
-			parsed = append(parsed, fmt.Sprintf("%d:%s", n, text))
-			return nil
-		})
-		switch {
-		case scanErr != nil && !errors.Is(scanErr, errUnsure):
-			t.Fatal(scanErr)
-		case scanErr == nil && err != nil && !(errors.Is(err, ErrEmpty) && len(scanned) == 0):
-			t.Fatalf("the parser refuses what was scanned: %v", err)
-		case scanErr == nil && !slices.Equal(scanned, parsed):
-			t.Fatalf("scanned %q, parsed %q", scanned, parsed)
-		case scanErr != nil && err == nil && !slices.Equal(scanned, parsed[:min(len(scanned), len(parsed))]):
-			t.Fatalf("scanned %q until unsure, parsed %q", scanned, parsed)
-		}
-		if err != nil && !errors.Is(err, ErrEmpty) && !strings.Contains(err.Error(), "line ") && !strings.Contains(err.Error(), "too large") {
-			t.Fatalf("%v names no line", err)
-		}
-	})
+	f.Fuzz(compareYAML)
 }
 
 // FuzzDomains reads a list, and what is written of it again.

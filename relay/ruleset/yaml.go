@@ -120,14 +120,13 @@ func (s *scanner) key(text []byte) error {
 	if !ok {
 		return errUnsure
 	}
-	s.begun = true
-	s.list = string(name) == "payload" && !s.payload || string(name) == "rules" && !s.rules
-	s.indent = -1
-	s.payload = s.payload || string(name) == "payload"
-	s.rules = s.rules || string(name) == "rules"
-	if isList, isEmpty := s.list, len(v.text) == 0 && v.quote == 0; isList != isEmpty {
+	isPayload, isRules := string(name) == "payload", string(name) == "rules"
+	isList, isEmpty := isPayload || isRules, len(v.text) == 0 && v.quote == 0
+	if isPayload && s.payload || isRules && s.rules || isList != isEmpty {
 		return errUnsure
 	}
+	s.begun, s.list, s.indent = true, isList, -1
+	s.payload, s.rules = s.payload || isPayload, s.rules || isRules
 	return nil
 }
 

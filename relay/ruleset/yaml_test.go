@@ -139,6 +139,7 @@ func TestYAMLBounds(t *testing.T) {
 	f("payload: {" + strings.Repeat("? ", maxTreeMarks+1) + "}")
 	f("payload:\n" + strings.Repeat("-\n", maxTreeMarks+1))
 	f("payload: [a]\n" + strings.Repeat("#", maxTreeBytes))
+	f(strings.Repeat("%TAG !a! b\n", 1000) + "---\npayload: [a]\n")
 	// References to references do not multiply.
 	bomb := "a: &a [x,x,x,x,x,x,x,x,x]\n"
 	for c := 'b'; c <= 'i'; c++ {

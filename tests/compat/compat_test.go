@@ -46,6 +46,26 @@ proxy-groups:
   - {name: Sel, type: select, proxies: [socks-ok]}
 rules: ["DOMAIN,t.test,T", "MATCH,DIRECT"]
 `
+	withLAN = bare + noGeo + `
+ipv6: false
+proxies: [{name: a, type: direct}]
+rules: ["GEOIP,LAN,a"]
+`
+	noGeo = `
+geox-url:
+  mmdb: "http://127.0.0.1:18099/none.mmdb"
+  geosite: "http://127.0.0.1:18099/none.dat"
+  asn: "http://127.0.0.1:18099/a.mmdb"
+  geoip: "http://127.0.0.1:18099/geoip.dat"
+`
+	needASN     = noGeo + `rules: ["IP-ASN,1,DIRECT"]`
+	needGeoSite = noGeo + `rules: ["GEOSITE,cn,DIRECT"]`
+	badRules    = controller + `
+secret: ts
+rule-providers:
+  rmrs: {type: http, behavior: domain, format: mrs, url: "http://127.0.0.1:18081/p/dom.yaml", path: ./rmrs.mrs}
+  rgone: {type: http, behavior: domain, url: "http://127.0.0.1:18099/x.yaml", path: ./rgone.yaml}
+`
 )
 
 // homes says which daemon a sample is of, if it is not the lab's.
@@ -53,8 +73,13 @@ var homes = []struct{ samples, config string }{
 	{`nosecret-.*`, controller},
 	{`debug-(after-patch-404|not-enabled-by-patch)`, controller + "secret: ts\n"},
 	{`cors-default-.*`, controller + "secret: s3cret\n"},
-	{`configs-get-minimal|group-only-global|rules-empty`, bare},
+	{`configs-get-minimal|group-only-global|rules-empty|providers-rules-empty`, bare},
 	{`connections-(inbound-user|global-mode)`, withUser},
+	{`connections-(ip-target|resolved-host)`, withLAN},
+	{`configs-geo-refused`, bare + needASN},
+	{`configs-geo-sticky-failure`, bare + noGeo},
+	{`upgrade-geo-refused`, bare + needGeoSite},
+	{`rp-put-(mrs-invalid|unreachable)`, badRules},
 }
 
 // before is what was done before a sample was recorded.
@@ -79,6 +104,24 @@ var before = []struct {
 	{`connections-entry-socks4`, func(h *home) {
 		h.say("17890", "\x04\x01"+h.portBytes("18093")+"\x00\x00\x00\x01usr\x00localhost\x00", 8)
 	}},
+	{`connections-entry-subrule`, func(h *home) { h.connect("17890", "z.sub.test:18093", "") }},
+	{`connections-list`, func(h *home) {
+		h.must("PUT", "/proxies/Auto", `{"name":"http-ok"}`)
+		h.connect("17890", "direct.test:18093", "")
+		h.say("17890", "\x05\x01\x00\x05\x01\x00\x03\x09localhost"+h.portBytes("18093"), 12)
+		h.connect("17890", "auto.test:18093", "")
+	}},
+	{`connections-ip-target`, func(h *home) { h.connect("17880", "127.0.0.1:18093", "u:p") }},
+	{`connections-resolved-host`, func(h *home) { h.connect("17880", "other.test:18093", "u:p") }},
+	// What the daemon tries by itself is over before it is asked to.
+	{`configs-geo-refused`, func(h *home) { h.WaitLog(h.t, "can't download ASN database file") }},
+	{`configs-geo-sticky-failure`, func(h *home) {
+		payload, _ := json.Marshal(map[string]string{"payload": h.text(needASN)})
+		h.must("PUT", "/configs", string(payload))
+		h.WaitLog(h.t, "can't download ASN database file")
+		h.must("PUT", "/configs", "{}")
+	}},
+	{`upgrade-geo-refused`, func(h *home) { h.WaitLog(h.t, "can't download GeoSite database file") }},
 	{`connections-inbound-user`, func(h *home) { h.connect("17880", "t.test:18093", "u:p") }},
 	{`connections-global-mode`, func(h *home) {
 		h.must("PATCH", "/configs", `{"mode":"global"}`)
@@ -118,7 +161,7 @@ func matches(pattern, s string) bool {
 
 // replayer holds the daemons, and counts what the tables were good for.
 type replayer struct {
-	servers servers
+	servers *servers
 	lab     string
 	homes   map[string]*home
 	used    map[int]map[string]bool // by which samples each deviation was seen
@@ -129,12 +172,13 @@ func newReplayer(t *testing.T) (*replayer, map[string]string) {
 	if dir == "" {
 		t.Skip("SWITCHYARD_REFERENCE does not name the folder of the recorded exchanges")
 	}
-	config, err := os.ReadFile(filepath.Join(dir, "lab", "home", "config.yaml"))
+	s := startServers(t, filepath.Join(dir, "lab"))
+	config, err := os.ReadFile(filepath.Join(s.home, "config.yaml"))
 	if err != nil {
 		t.Fatal(err)
 	}
 	r := &replayer{
-		servers: startServers(t), lab: reduce(t, config), homes: make(map[string]*home), used: make(map[int]map[string]bool),
+		servers: s, lab: reduce(t, config), homes: make(map[string]*home), used: make(map[int]map[string]bool),
 	}
 	return r, readSamples(t, filepath.Join(dir, "samples"))
 }
@@ -226,6 +270,9 @@ func (r *replayer) replay(t *testing.T, name, text string) {
 	s := parseSample(t, name, text)
 	if s.Request.Method != "GET" {
 		h.dirty = true
+	}
+	if body, ok := s.remote(); ok {
+		h.serve(strings.TrimPrefix(s.Request.Path, "/providers/rules/"), body)
 	}
 	if strings.HasPrefix(name, "connection-") {
 		_, body := h.Do(t, "GET", "/connections", "")

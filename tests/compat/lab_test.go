@@ -2,10 +2,13 @@ package compat
 
 import (
 	"bufio"
+	"encoding/json"
 	"fmt"
 	"io"
+	"maps"
 	"net"
 	"net/http"
+	"net/url"
 	"os"
 	"path/filepath"
 	"regexp"
@@ -19,85 +22,20 @@ import (
 	"github.com/switchyard-proxy/switchyard/tests/testkit"
 )
 
-// servers are what answered in the lab, by the port each had there.
-type servers map[string]string
-
-func startServers(t *testing.T) servers {
-	held := make(chan struct{})
-	t.Cleanup(func() { close(held) })
-	s := servers{"18099": fmt.Sprint(testkit.FreePort(t))} // a port where nobody listens
-	serve := func(port string, handle func(net.Conn)) {
-		ln, err := net.Listen("tcp", "127.0.0.1:0")
-		if err != nil {
-			t.Fatal(err)
-		}
-		_, s[port], _ = net.SplitHostPort(ln.Addr().String())
-		t.Cleanup(func() { ln.Close() })
-		go func() {
-			for {
-				c, err := ln.Accept()
-				if err != nil {
-					return
-				}
-				go func() {
-					defer c.Close()
-					handle(c)
-				}()
-			}
-		}()
-	}
-	serve("18080", func(c net.Conn) { // an origin that reads a request and keeps the client waiting
-		if _, err := http.ReadRequest(bufio.NewReader(c)); err == nil {
-			<-held
-		}
-	})
-	serve("18093", echo)
-	serve("18090", func(c net.Conn) { socks(c, s["18093"]) })
-	return s
-}
-
-func echo(c net.Conn) { _, _ = io.Copy(c, c) }
-
-// socks speaks enough SOCKS5 to be connected through; the lab sent every name to one origin.
-func socks(c net.Conn, origin string) {
-	r := bufio.NewReader(c)
-	head := make([]byte, 2)
-	if _, err := io.ReadFull(r, head); err != nil {
-		return
-	}
-	if _, err := r.Discard(int(head[1])); err != nil {
-		return
-	}
-	_, _ = c.Write([]byte{5, 0})
-	ask := make([]byte, 5)
-	if _, err := io.ReadFull(r, ask); err != nil || ask[3] != 3 {
-		return
-	}
-	if _, err := r.Discard(int(ask[4]) + 2); err != nil {
-		return
-	}
-	up, err := net.Dial("tcp", "127.0.0.1:"+origin)
-	if err != nil {
-		return
-	}
-	defer up.Close()
-	_, _ = c.Write([]byte{5, 0, 0, 1, 127, 0, 0, 1, 0, 0})
-	go func() { _, _ = io.Copy(up, r) }()
-	_, _ = io.Copy(c, up)
-}
-
 // home is one daemon of the lab. What was recorded is translated to it by text.
 type home struct {
 	*testkit.Daemon
 	t     *testing.T
+	files *files
 	ports map[string]string // of the recording, and of ours
 	flows []net.Conn
-	dirty bool // something may have changed since the last reset
+	stale []string // rule providers that hold what only one sample serves
+	dirty bool     // something may have changed since the last reset
 }
 
 var (
 	labPort = regexp.MustCompile(`\b1[5-9][0-9]{3}\b`)
-	labName = regexp.MustCompile(`\b(direct|t)\.test\b`) // names that the lab resolved to 127.0.0.1
+	labName = regexp.MustCompile(`\b(direct|other|t)\.test\b`) // names that the lab resolved to 127.0.0.1
 )
 
 // text is recorded text as it is here: with our ports, names and folders.
@@ -118,32 +56,60 @@ func (h *home) text(s string) string {
 // addr is the address of a port of the lab.
 func (h *home) addr(port string) string { return "127.0.0.1:" + h.text(port) }
 
-func startHome(t *testing.T, s servers, config string) *home {
+func startHome(t *testing.T, s *servers, config string) *home {
 	t.Helper()
-	h := &home{t: t, ports: make(map[string]string)}
-	for port, ours := range s {
-		h.ports[port] = ours
-	}
+	h := &home{t: t, files: s.files, ports: maps.Clone(s.ports)}
 	h.Daemon = testkit.Start(t, h.text(config))
 	h.BaseURL = "http://" + h.addr("19090") // the log also names the Unix socket
+	copyFiles(t, s.home, h.Home)
+	h.loadProviders()
 	return h
+}
+
+// copyFiles copies what is in a home directory beside its configuration.
+func copyFiles(t *testing.T, from, to string) {
+	t.Helper()
+	entries, err := os.ReadDir(from)
+	if err != nil {
+		t.Fatal(err)
+	}
+	for _, e := range entries {
+		if e.Name() == "config.yaml" {
+			continue
+		}
+		b, err := os.ReadFile(filepath.Join(from, e.Name()))
+		if err == nil {
+			err = os.WriteFile(filepath.Join(to, e.Name()), b, 0o600)
+		}
+		if err != nil {
+			t.Fatal(err)
+		}
+	}
+}
+
+// loadProviders loads every rule provider: the daemon began without the files, and downloads when it
+// likes. Some cannot be loaded; the samples say which.
+func (h *home) loadProviders() {
+	h.t.Helper()
+	_, body := h.Do(h.t, "GET", "/providers/rules", "")
+	var list struct{ Providers map[string]struct{} }
+	if err := json.Unmarshal([]byte(body), &list); err != nil {
+		h.t.Fatalf("%v: %s", err, body)
+	}
+	for name := range list.Providers {
+		h.Do(h.t, "PUT", "/providers/rules/"+url.PathEscape(name), "")
+	}
+	h.waitFlows(0) // downloads are listed too
 }
 
 // laterKeys are sections that this version refuses, or leaves out.
 var laterKeys = []string{
-	"dns", "sniffer", "hosts", "tunnels", "listeners", "proxy-providers", "rule-providers", "sub-rules",
+	"dns", "sniffer", "hosts", "tunnels", "listeners", "proxy-providers",
 	"external-ui", "external-ui-url", "external-doh-server",
 }
 
 // laterGroupKeys are keys of groups that this version refuses.
 var laterGroupKeys = []string{"use", "filter", "exclude-filter", "include-all"}
-
-// ruleTypes are the types of rules of this version, and how the API spells them.
-var ruleTypes = map[string]string{
-	"DOMAIN": "Domain", "DOMAIN-SUFFIX": "DomainSuffix", "DOMAIN-KEYWORD": "DomainKeyword",
-	"IP-CIDR": "IPCIDR", "IP-CIDR6": "IPCIDR", "SRC-IP-CIDR": "SrcIPCIDR", "SRC-PORT": "SrcPort",
-	"DST-PORT": "DstPort", "IN-PORT": "InPort", "NETWORK": "Network", "MATCH": "Match",
-}
 
 // reduce takes out of the lab's configuration what this version has not got. Groups of later types
 // become groups that are picked by hand, so that names and order stay.
@@ -163,11 +129,6 @@ func reduce(t *testing.T, config []byte) string {
 				&yaml.Node{Kind: yaml.SequenceNode, Tag: "!!seq", Content: []*yaml.Node{scalar("DIRECT")}})
 		}
 	}
-	rules := value(root, "rules")
-	rules.Content = slices.DeleteFunc(rules.Content, func(n *yaml.Node) bool {
-		word, _, _ := strings.Cut(n.Value, ",")
-		return ruleTypes[word] == ""
-	})
 	b, err := yaml.Marshal(&doc)
 	if err != nil {
 		t.Fatal(err)
@@ -215,13 +176,33 @@ func (h *home) reset() {
 		c.Close()
 	}
 	h.flows = nil
+	h.files.restore()
 	h.must("DELETE", "/connections", "")
 	h.must("PUT", "/configs?force=true", "{}")
-	for group, member := range map[string]string{"Sel": "socks-ok", "GLOBAL": "DIRECT", "%E6%97%A5%E6%9C%AC%2F%E7%BB%84%201": "DIRECT"} {
+	for group, member := range map[string]string{"Sel": "socks-ok", "Auto": "socks-ok", "GLOBAL": "DIRECT", "%E6%97%A5%E6%9C%AC%2F%E7%BB%84%201": "DIRECT"} {
 		if status, _ := h.Do(h.t, "GET", "/group/"+group, ""); status == 200 {
 			h.must("PUT", "/proxies/"+group, `{"name":"`+member+`"}`)
 		}
 	}
+	for _, name := range h.stale {
+		h.must("PUT", "/providers/rules/"+name, "")
+	}
+	h.stale = nil
+	h.Do(h.t, "PUT", "/providers/rules/r-bad", "") // it fails now, and not beside what is compared
+	h.waitFlows(0)
+}
+
+// providerFiles are what the lab's rule providers download.
+var providerFiles = map[string]string{"r-dom-h": "dom.yaml", "r-cl-h": "classical.yaml"}
+
+// serve makes another body what a rule provider downloads, until the next reset.
+func (h *home) serve(provider, body string) {
+	h.t.Helper()
+	if providerFiles[provider] == "" {
+		h.t.Fatalf("which file is of %q?", provider)
+	}
+	h.files.replace(providerFiles[provider], body)
+	h.stale, h.dirty = append(h.stale, provider), true
 }
 
 // dial connects to an inbound; the connection stays until the next reset.

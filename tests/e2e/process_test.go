@@ -67,7 +67,7 @@ func TestCommandLine(t *testing.T) {
 	f(0, "good.yaml test is successful", "-t", "-d", dir, "-f", good)
 	f(1, "rules[0]: [FOO,a,DIRECT]: unsupported rule type: FOO", "-t", "-f", bad)
 	f(1, `bad.yaml:1:7: error: mode: want rule, global, direct, got "x"`, "-t", "-f", bad)
-	f(1, "rules[0]: want a port from 0 to 65535", "-t", "-f", deep)
+	f(1, "rules[0]: [DST-PORT,99999,DIRECT]: want a number from 0 to 65535 or a range", "-t", "-f", deep)
 	f(1, "bad.yaml:1:7: error", "-f", bad)
 	f(1, "no such file", "-f", filepath.Join(dir, "none.yaml"))
 	f(0, "-config test is successful", "-t", "-config", base64.StdEncoding.EncodeToString([]byte("mode: direct")))
@@ -77,7 +77,7 @@ func TestCommandLine(t *testing.T) {
 	all := file("all.yaml", "mode: x\nproxies:\n- {name: n, type: http, server: 'a b', port: 1}\nrules:\n- IP-CIDR,1.1.1.1,DIRECT\n- FOO,a,DIRECT\ntls: {custom-certifactes: [x]}\n")
 	for _, want := range []string{
 		`all.yaml:1:7: error: mode`, "all.yaml:3:3: error: proxies[0].server: want a host name",
-		"all.yaml:5:3: error: rules[0]: want a prefix", "all.yaml:6:3: error: rules[1]: [FOO", "all.yaml:7:1: error: tls.custom-certifactes[0]",
+		"all.yaml:5:3: error: rules[0]: [IP-CIDR,1.1.1.1,DIRECT]: want a prefix", "all.yaml:6:3: error: rules[1]: [FOO", "all.yaml:7:1: error: tls.custom-certifactes[0]",
 	} {
 		f(1, want, "-t", "-f", all)
 	}

@@ -1,0 +1,169 @@
+package match
+
+import (
+	"errors"
+	"math"
+	"math/rand/v2"
+	"strings"
+	"testing"
+)
+
+// numbered is a text with its number, for naive code that looks for the first that holds.
+type numbered struct {
+	text   string
+	number int32
+}
+
+// first is the smallest number from from on and below none of a text that holds, or none.
+func first(all []numbered, from, none int32, holds func(text string) bool) int32 {
+	for _, n := range all {
+		if n.number >= from && n.number < none && holds(n.text) {
+			return n.number
+		}
+	}
+	return none
+}
+
+// number gives ascending numbers to texts, some of them to two.
+func number(r *rand.Rand, n int, text func() string) []numbered {
+	all, next := make([]numbered, n), int32(r.IntN(3))
+	for i := range all {
+		all[i] = numbered{text(), next}
+		next += int32(min(r.IntN(4), 2))
+	}
+	return all
+}
+
+// question is a place to go on from and what to say when nothing is there: often more than all numbers.
+func question(r *rand.Rand, all []numbered) (from, none int32) {
+	none = math.MaxInt32
+	if len(all) == 0 {
+		return 0, none
+	}
+	most := int(all[len(all)-1].number)
+	if r.IntN(3) == 0 {
+		none = int32(r.IntN(most + 2))
+	}
+	return int32(r.IntN(most + 2)), none
+}
+
+func TestIndex(t *testing.T) {
+	r := rand.New(rand.NewPCG(1, 2))
+	var n Name
+	for range 3000 {
+		all := number(r, r.IntN(70), func() string { return randomName(r, 4, "a", "b") })
+		x := NewIndex()
+		for _, a := range all {
+			x.Add(a.text, a.number)
+		}
+		if err := x.Build(); err != nil {
+			t.Fatal(err)
+		}
+		for range 40 {
+			host := randomName(r, 5, "a", "b", pick(r, "a", "c"))
+			n.Set(host)
+			from, none := question(r, all)
+			want := first(all, from, none, func(name string) bool { return name == host })
+			if got := x.Exact(&n, from, none); got != want {
+				t.Fatalf("%v: Exact(%q, %d, %d) = %d, want %d", all, host, from, none, got, want)
+			}
+			want = first(all, from, none, func(name string) bool { return holds("+."+name, host) })
+			if got := x.Suffix(&n, from, none); got != want {
+				t.Fatalf("%v: Suffix(%q, %d, %d) = %d, want %d", all, host, from, none, got, want)
+			}
+		}
+	}
+}
+
+func TestIndexOfLongNames(t *testing.T) {
+	x := NewIndex()
+	x.Add(dots(128), 1)
+	x.Add("a", 2)
+	x.Add(strings.Repeat("a", 255), 3)
+	if err := x.Build(); err != nil {
+		t.Fatal(err)
+	}
+	f := func(host string, exact, suffix int32) {
+		t.Helper()
+		n := nameOf(host)
+		if e, s := x.Exact(n, 0, 9), x.Suffix(n, 0, 9); e != exact || s != suffix {
+			t.Errorf("%q: Exact %d and Suffix %d, want %d and %d", host, e, s, exact, suffix)
+		}
+	}
+	// The longest name, one above it, and a label as long as that.
+	f(dots(128), 1, 1)
+	f(dots(127), 9, 2)
+	f(strings.Repeat("a", 255), 3, 3)
+	// No names.
+	f("a"+dots(128), 9, 9)
+	f("", 9, 9)
+}
+
+// colliding are n names that want one and the same slot of size.
+func colliding(n int, size uint64) []string {
+	const letters = "abcdefghijklmnopqrstuvwxyz012345"
+	var names []string
+	home := finish(hashOf("www.first.test")) & (size - 1)
+	for base := 0; ; base++ {
+		name := [...]byte{3: letters[base&31], 4: letters[base>>5&31], 5: letters[base>>10&31], 6: '.', 7: 't'}
+		rest := hashOf(name[3:])
+		for i := range 1 << 15 {
+			a, b, c := letters[i&31], letters[i>>5&31], letters[i>>10]
+			if finish(step(step(step(rest, c), b), a))&(size-1) != home {
+				continue
+			}
+			name[0], name[1], name[2] = a, b, c
+			if names = append(names, string(name[:])); len(names) == n {
+				return names
+			}
+		}
+	}
+}
+
+func TestCollidingNames(t *testing.T) {
+	const size = 8192 // slots for so many names
+	names := colliding(maxProbes+1, size)
+	var b DomainsBuilder
+	for _, name := range names[:maxProbes] {
+		if err := b.Exact(name); err != nil {
+			t.Fatal(err)
+		}
+	}
+	d, err := b.Build()
+	if err != nil || len(d.t.slots) != size {
+		t.Fatalf("%d slots, %v", len(d.t.slots), err)
+	}
+	for _, name := range names[:maxProbes] {
+		if !d.Has(nameOf(name)) {
+			t.Fatalf("%q is not in the set", name)
+		}
+	}
+	if d.Has(nameOf(names[maxProbes])) {
+		t.Error("one that was not added is in the set")
+	}
+	testFar(t, d, names[:maxProbes])
+
+	b = DomainsBuilder{}
+	for _, name := range names {
+		if err := b.Exact(name); err != nil {
+			t.Fatal(err)
+		}
+	}
+	if _, err := b.Build(); !errors.Is(err, errHostile) {
+		t.Errorf("one name more: %v", err)
+	}
+}
+
+// testFar moves the last of the names a slot farther than any is put: no question goes so far.
+func testFar(t *testing.T, d *Domains, names []string) {
+	t.Helper()
+	h, far := finish(hashOf(names[0])), names[len(names)-1]
+	from, to := (h+maxProbes-1)&(1<<13-1), (h+maxProbes)&(1<<13-1)
+	d.t.slots[from], d.t.slots[to] = d.t.slots[(from-1)&(1<<13-1)], d.t.slots[from]
+	if _, ok := d.t.find(finish(hashOf(far)), far); ok {
+		t.Error("find went farther than maxProbes")
+	}
+	if _, ok := d.t.findPattern(finish(hashOf(far)), far); ok {
+		t.Error("findPattern went farther than maxProbes")
+	}
+}
