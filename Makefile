@@ -10,7 +10,7 @@ RACE    := $(shell [ "$$($(GO) env CGO_ENABLED)" = 1 ] && command -v "$$($(GO) e
 .DEFAULT_GOAL := build
 include gen/gen.mk
 
-.PHONY: help run build test unit race arch alloc e2e fuzz fmt lint bench bench-deps bench-quick cross check clean
+.PHONY: help run build test unit race arch alloc e2e fuzz fmt lint bench bench-deps bench-quick bench-rules cross check clean
 
 help: ## list the targets
 	@grep -hE '^[a-z0-9-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:[^#]*## /\t/' | expand -t 14
@@ -65,6 +65,11 @@ bench-deps: ## install the peers that bench measures beside us (Debian)
 
 bench: build ## measure beside the peers that are installed
 	$(GO) run ./tests/bench -binary ./$(BIN)
+	$(MAKE) bench-rules
+
+bench-rules: build ## what rules cost, by themselves and behind a connection
+	$(GO) run ./tests/bench/figures
+	$(GO) run ./tests/bench -binary ./$(BIN) -rules
 
 bench-quick: build ## the two-minute form
 	$(GO) run ./tests/bench -binary ./$(BIN) -quick

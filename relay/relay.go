@@ -201,6 +201,7 @@ func (r *Relay) apply(c *config.Config, off map[int]bool) (err error) {
 	r.engine.Use(next.snapshot)
 	r.current.Store(next) // nothing after this line can fail
 	r.hub.SetLevel(logLevel(c.LogLevel))
+	next.switchCounters(prev)
 	r.sources.follow(prev, next)
 	r.geo.forgive()
 	r.geo.wake()

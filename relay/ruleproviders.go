@@ -197,12 +197,20 @@ func (r *Relay) readDomains(p *ruleProvider, data []byte) (*match.Domains, rules
 	})
 }
 
+// maxRules bounds the rules of a classical set.
+const maxRules = 1 << 21
+
+var errManyRules = fmt.Errorf("more than %d rules", maxRules)
+
 // readRules reads a classical set.
 func (r *Relay) readRules(p *ruleProvider, data []byte, mmdb bool) (*readSet, error) {
 	s := &readSet{}
 	var rules []rule.Rule
 	var lines []int
 	err := ruleset.Lines(data, p.format, func(n int, text []byte) error {
+		if len(rules) == maxRules {
+			return errManyRules
+		}
 		one, err := rule.ParseCondition(string(text))
 		if err != nil {
 			s.warnings.Add(n, text, err)

@@ -61,8 +61,8 @@ func (b *builder) wrongRule(e *rule.Error) {
 		}
 	}
 	r := &rules[e.Index]
-	if r.Type == "" {
-		return // config has said that it is no rule
+	if r.Type == "" || errors.Is(e.Err, rule.ErrCircular) {
+		return // config has said so
 	}
 	hint := ""
 	var missing *rule.NotFound
@@ -109,14 +109,27 @@ func (b *builder) rules() {
 // counts are the counters of the rules, which go on while the rules stay.
 func (b *builder) counts() *rule.Counters {
 	if b.prev != nil && b.prev.counters != nil && reflect.DeepEqual(plain(b.prev.Config.Rules), plain(b.Config.Rules)) {
-		for i := range b.Config.Rules {
-			if b.prev.off[i] != b.off[i] {
-				b.prev.counters.Switch(i, b.off[i])
-			}
-		}
 		return b.prev.counters
 	}
 	return rule.NewCounters(len(b.Config.Rules))
+}
+
+// switchCounters tells the counters which rules are switched off or on now.
+func (n *Running) switchCounters(prev *Running) {
+	was := map[int]bool{}
+	if prev != nil && prev.counters == n.counters {
+		was = prev.off
+	}
+	for i := range was {
+		if !n.off[i] {
+			n.counters.Switch(i, false)
+		}
+	}
+	for i := range n.off {
+		if !was[i] {
+			n.counters.Switch(i, true)
+		}
+	}
 }
 
 func (b *builder) newSnapshot(program *rule.Program) *engine.Snapshot {
@@ -189,6 +202,7 @@ func (r *Relay) SwitchRules(off map[int]bool) error {
 	}
 	r.engine.Use(running.snapshot)
 	r.current.Store(&running)
+	running.switchCounters(now)
 	return nil
 }
 

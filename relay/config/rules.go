@@ -86,7 +86,7 @@ func (c *Config) checkRules(d *decoder, names []string) {
 			}
 		}
 	}
-	knownSubs := set(subs)
+	knownSubs, told := set(subs), make(map[string]bool)
 	check := func(path string, r *Rule) {
 		switch {
 		case r.Type == "":
@@ -104,7 +104,10 @@ func (c *Config) checkRules(d *decoder, names []string) {
 		for j := range s.Rules {
 			check(fmt.Sprintf("sub-rules[%s][%d]", s.Name, j), &s.Rules[j])
 		}
-		if loop := findLoop(s.Name, calls); loop != nil {
+		if loop := findLoop(s.Name, calls); loop != nil && !told[s.Name] {
+			for _, name := range loop {
+				told[name] = true
+			}
 			d.report(Error, s.Pos, "sub-rules."+s.Name, "circular references ["+strings.Join(loop, "->")+"]", "")
 		}
 	}

@@ -3,8 +3,6 @@ package geo
 import (
 	"bytes"
 	"fmt"
-	"regexp"
-	"regexp/syntax"
 	"strings"
 
 	"github.com/switchyard-proxy/switchyard/relay/match"
@@ -52,7 +50,7 @@ func (s *Sites) List(name string) (SiteSet, error) {
 	if err != nil {
 		return SiteSet{}, fmt.Errorf("%q: %w", name, err)
 	}
-	var b siteBuilder
+	b := siteBuilder{regexes: match.RegexBudget{Bytes: maxRegex, Instructions: maxProgram}}
 	err = eachDomain(entries, func(d *domain) {
 		if d.hasAll(wanted) {
 			b.add(d)
@@ -187,15 +185,16 @@ func (d *domain) hasAll(wanted []attribute) bool {
 	return true
 }
 
+// What the expressions of a list may take; once it has come to that, no more are tried.
 const (
-	maxRegex   = 1024    // bytes of one expression
-	maxProgram = 1 << 19 // instructions that all expressions of a list may compile to
+	maxRegex   = 1024    // bytes of one
+	maxProgram = 1 << 19 // instructions of all
 )
 
 // siteBuilder builds the set of a list.
 type siteBuilder struct {
 	names   match.DomainsBuilder
-	program int
+	regexes match.RegexBudget
 	skipped int
 }
 
@@ -206,7 +205,7 @@ func (b *siteBuilder) add(d *domain) {
 		case domainKeyword:
 			b.names.Keyword(strings.ToLower(string(d.value)))
 		case domainRegex:
-			ok = b.regex("(?i)" + string(d.value))
+			ok = b.regex(string(d.value))
 		case domainSuffix:
 			ok = b.names.Suffix(strings.ToLower(string(d.value))) == nil
 		case domainFull:
@@ -220,24 +219,9 @@ func (b *siteBuilder) add(d *domain) {
 	}
 }
 
-// regex adds an expression if it is one, and a small one: a few bytes such as (a{99}){9} can compile
-// to very much. Once a list has come to its bound, no more are tried.
+// regex adds an expression if it is one, and a small one.
 func (b *siteBuilder) regex(text string) bool {
-	if len(text) > maxRegex || b.program > maxProgram {
-		return false
-	}
-	parsed, err := syntax.Parse(text, syntax.Perl)
-	if err != nil {
-		return false
-	}
-	program, err := syntax.Compile(parsed.Simplify())
-	if err != nil {
-		return false
-	}
-	if b.program += len(program.Inst); b.program > maxProgram {
-		return false
-	}
-	re, err := regexp.Compile(text)
+	re, err := b.regexes.Compile(text)
 	if err != nil {
 		return false
 	}

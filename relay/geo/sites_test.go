@@ -67,7 +67,7 @@ func TestListSkips(t *testing.T) {
 	s, err := OpenSites([]byte(list("X",
 		site(2, "good.test", "a"),
 		site(7, "type.test"), site(2, ""), site(0, ""), site(1, ""), site(3, "a b"), site(3, "bücher.test"),
-		site(1, `(?=lookahead)`), site(1, strings.Repeat("x", maxRegex)), site(1, `((a{99}){9}b{900}){9}`),
+		site(1, `(?=lookahead)`), site(1, strings.Repeat("x", maxRegex+1)), site(1, `((a{99}){9}b{900}){9}`),
 		str(2),                                               // all zero: an empty keyword
 		num(40, 1), str(50, "x"), "\x65abcd", "\x61abcdefgh", // unknown fields, of each wire type
 	)))

@@ -32,9 +32,9 @@ func sealed(data []byte) []byte {
 	return binary.LittleEndian.AppendUint32(data[:n:n], crc32.Checksum(data[:n], crc32.MakeTable(crc32.Castagnoli)))
 }
 
-// sample has every kind of record, and a star at the root.
+// sample is small and has every kind of record, and a star at the root.
 func sample(t *testing.T) []byte {
-	l := list{patterns: []string{"a.test", "+.b.test", ".c.test", "*.d.test", "e.*.test", "f.*", "+.a.b"}}
+	l := list{patterns: []string{"+.a.b", ".c", "d.*.c", "*"}}
 	return binaryOf(t, l.build(t, rand.New(rand.NewPCG(1, 1))))
 }
 
@@ -110,7 +110,7 @@ func TestDamagedBinary(t *testing.T) {
 // TestForgedBinary changes bytes under a checksum that is right. Whatever is taken can be asked.
 func TestForgedBinary(t *testing.T) {
 	good := sample(t)
-	hosts := []string{"a.test", "x.b.test", "x.d.test", "e.x.test", "f.x", "", ".", "a.", ".a", "*", "x.y.z.test", dots(128)}
+	hosts := []string{"x.a.b", "x.c", "d.x.c", "x.y.z.c", "x", "", ".", "c.", ".c", "*", dots(128)}
 	taken := 0
 	for i := range len(good) - 4 {
 		for change := 1; change < 256; change++ {

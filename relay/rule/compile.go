@@ -4,7 +4,6 @@ import (
 	"errors"
 	"fmt"
 	"net/netip"
-	"regexp"
 	"slices"
 	"strconv"
 	"strings"
@@ -47,7 +46,7 @@ func Compile(rules []Rule, env *Env) (*Program, []*Error) {
 // out and reported; program is nil where no line is good.
 func CompileSet(rules []Rule, env *Env) (program *Program, bad []*Error) {
 	s := newShared(env)
-	s.inSet = true
+	s.inSet, s.regexes = true, match.RegexBudget{Bytes: 4 << 10, Instructions: 1 << 20}
 	p := s.list("", rules)
 	if p.Len() == 0 {
 		p = nil
@@ -64,13 +63,17 @@ type shared struct {
 	path    []string            // of lists being compiled
 	targets []string
 	target  map[string]int32
+	regexes match.RegexBudget
 }
 
 func newShared(env *Env) *shared {
 	if env == nil {
 		env = &Env{}
 	}
-	return &shared{env: env, subs: make(map[string]*Program), target: make(map[string]int32)}
+	return &shared{
+		env: env, subs: make(map[string]*Program), target: make(map[string]int32),
+		regexes: match.RegexBudget{Bytes: 64 << 10, Instructions: 1 << 22},
+	}
 }
 
 // compiler compiles one list.
@@ -125,7 +128,7 @@ func (s *shared) sub(name string) (*Program, error) {
 	p, begun := s.subs[name]
 	if begun && p == nil {
 		i := slices.Index(s.path, name)
-		return nil, fmt.Errorf("sub-rule error: circular references [%s->%s]", strings.Join(s.path[i:], "->"), name)
+		return nil, fmt.Errorf("sub-rule error: %w [%s->%s]", ErrCircular, strings.Join(s.path[i:], "->"), name)
 	}
 	if !begun {
 		s.subs[name], s.path = nil, append(s.path, name)
@@ -153,11 +156,57 @@ func (c *compiler) rule(r *Rule) (op, string, error) {
 	}
 	o.noResolve = src || slices.Contains(r.Params, "no-resolve")
 	o.swap = src && t.kind == namedSet
-	payload, err := t.compile(c, &o, r)
+	payload, err := c.payload(&o, r, t.kind)
 	return o, payload, err
 }
 
-func compileName(_ *compiler, _ *op, r *Rule) (string, error) {
+// payload compiles the payload of a rule of kind k into o, and returns how the API shows it. The sets
+// of addresses have their own ways to be named.
+func (c *compiler) payload(o *op, r *Rule, k kind) (string, error) {
+	switch k {
+	case domain, domainSuffix:
+		return compileName(r)
+	case domainKeyword:
+		return compileKeyword(r)
+	case domainWildcard:
+		return compileWildcard(r)
+	case domainRegex, processNameRegex, processPathRegex:
+		return c.regex(o, r)
+	case processNameWildcard, processPathWildcard:
+		return c.glob(o, r)
+	case processName, processPath, rematchName:
+		return compileText(r)
+	case inUser, inName:
+		return c.inboundWords(o, r)
+	case inType:
+		return compileInType(o, r)
+	case network:
+		return compileNetwork(o, r)
+	case ipCIDR, srcIPCIDR:
+		return c.cidr(o, r)
+	case ipSuffix, srcIPSuffix:
+		return c.ipSuffix(o, r)
+	case dstPort, srcPort, inPort, dscp, uid:
+		return c.numbers(o, r)
+	case namedSet:
+		return c.refer(o, r.Payload, c.env.RuleSet, &NotFound{"rule set", r.Payload})
+	case siteSet:
+		o.geo = true
+		return c.refer(o, strings.ToLower(r.Payload), c.env.GeoSite, &NotFound{"list", r.Payload})
+	case addressSet, srcAddressSet:
+		if strings.HasSuffix(r.Type, "ASN") {
+			return c.system(o, r)
+		}
+		return c.country(o, r)
+	case and, or, not:
+		return c.conditions(o, r)
+	case subRule:
+		return c.call(o, r)
+	}
+	return "", nil // MATCH
+}
+
+func compileName(r *Rule) (string, error) {
 	host, ip, err := flow.ParseHost(r.Payload)
 	switch {
 	case err != nil:
@@ -168,7 +217,7 @@ func compileName(_ *compiler, _ *op, r *Rule) (string, error) {
 	return host, nil
 }
 
-func compileKeyword(_ *compiler, _ *op, r *Rule) (string, error) {
+func compileKeyword(r *Rule) (string, error) {
 	if r.Payload == "" {
 		return "", errors.New("want a part of a domain name, got nothing")
 	}
@@ -183,7 +232,7 @@ func isASCII(s string) bool {
 	return strings.IndexFunc(s, func(r rune) bool { return r >= 0x80 }) < 0
 }
 
-func compileWildcard(_ *compiler, _ *op, r *Rule) (string, error) {
+func compileWildcard(r *Rule) (string, error) {
 	if r.Payload == "" {
 		return "", errors.New("want a pattern such as *.example.org, got nothing")
 	}
@@ -198,31 +247,27 @@ func compileWildcard(_ *compiler, _ *op, r *Rule) (string, error) {
 	return strings.Join(labels, "."), nil
 }
 
-func compileRegex(c *compiler, o *op, r *Rule) (string, error) {
+func (c *compiler) regex(o *op, r *Rule) (string, error) {
 	if r.Payload == "" {
 		return "", errors.New("want a regular expression, got nothing")
 	}
-	re, err := regexp.Compile("(?i)" + r.Payload)
+	re, err := c.regexes.Compile(r.Payload)
 	if err != nil {
-		var syntax interface{ Unwrap() error }
-		if errors.As(err, &syntax) {
-			err = syntax.Unwrap()
-		}
-		return "", fmt.Errorf("%w (lookaround and backreferences are not supported in rules)", err)
+		return "", err
 	}
 	o.arg = int32(len(c.p.regexes))
 	c.p.regexes = append(c.p.regexes, re)
 	return r.Payload, nil
 }
 
-func compileText(_ *compiler, _ *op, r *Rule) (string, error) {
+func compileText(r *Rule) (string, error) {
 	if r.Payload == "" {
 		return "", errors.New("want a name, got nothing")
 	}
 	return r.Payload, nil
 }
 
-func compileGlob(c *compiler, o *op, r *Rule) (string, error) {
+func (c *compiler) glob(o *op, r *Rule) (string, error) {
 	if r.Payload == "" {
 		return "", errors.New("want a pattern such as *curl*, got nothing")
 	}
@@ -231,7 +276,7 @@ func compileGlob(c *compiler, o *op, r *Rule) (string, error) {
 	return r.Payload, nil
 }
 
-func compileWords(c *compiler, o *op, r *Rule) (string, error) {
+func (c *compiler) inboundWords(o *op, r *Rule) (string, error) {
 	var words []string
 	for w := range strings.SplitSeq(r.Payload, "/") {
 		if w = strings.TrimSpace(w); w != "" {
@@ -246,7 +291,7 @@ func compileWords(c *compiler, o *op, r *Rule) (string, error) {
 	return r.Payload, nil
 }
 
-func compilePrefix(c *compiler, o *op, r *Rule) (string, error) {
+func (c *compiler) cidr(o *op, r *Rule) (string, error) {
 	p, err := netip.ParsePrefix(r.Payload)
 	if err != nil {
 		return "", fmt.Errorf("want a prefix such as 192.0.2.0/24 or 2001:db8::/32, got %q", clip(r.Payload))
@@ -260,7 +305,7 @@ func (c *compiler) prefix(o *op, p netip.Prefix) {
 	c.p.prefixes = append(c.p.prefixes, p)
 }
 
-func compileIPSuffix(c *compiler, o *op, r *Rule) (string, error) {
+func (c *compiler) ipSuffix(o *op, r *Rule) (string, error) {
 	p, err := netip.ParsePrefix(r.Payload)
 	if err != nil {
 		return "", fmt.Errorf("want an address and the number of its last bits, such as 8.8.8.8/24, got %q", clip(r.Payload))
@@ -272,7 +317,7 @@ func compileIPSuffix(c *compiler, o *op, r *Rule) (string, error) {
 // limits are the largest numbers of the kinds that have ranges.
 var limits = map[kind]uint32{dstPort: 65535, srcPort: 65535, inPort: 65535, dscp: 63, uid: 1<<32 - 1}
 
-func compileRanges(c *compiler, o *op, r *Rule) (string, error) {
+func (c *compiler) numbers(o *op, r *Rule) (string, error) {
 	rs, err := match.ParseRanges(r.Payload, limits[o.kind])
 	if err != nil {
 		return "", err
@@ -282,7 +327,7 @@ func compileRanges(c *compiler, o *op, r *Rule) (string, error) {
 	return r.Payload, nil
 }
 
-func compileNetwork(_ *compiler, o *op, r *Rule) (string, error) {
+func compileNetwork(o *op, r *Rule) (string, error) {
 	switch strings.ToLower(r.Payload) {
 	case "tcp":
 		o.arg = int32(flow.TCP)
@@ -302,7 +347,7 @@ var inTypes = map[string][]flow.Kind{
 	"ANYTLS": nil, "MIERU": nil, "SUDOKU": nil, "TRUSTTUNNEL": nil, "SHADOWQUIC": nil,
 }
 
-func compileInType(_ *compiler, o *op, r *Rule) (string, error) {
+func compileInType(o *op, r *Rule) (string, error) {
 	payload := strings.ToUpper(strings.ReplaceAll(r.Payload, " ", ""))
 	for word := range strings.SplitSeq(payload, "/") {
 		kinds, known := inTypes[word]
@@ -316,23 +361,12 @@ func compileInType(_ *compiler, o *op, r *Rule) (string, error) {
 	return payload, nil
 }
 
-func compileMatch(*compiler, *op, *Rule) (string, error) { return "", nil }
-
 func (c *compiler) set(o *op, s *Set) {
 	o.arg = int32(len(c.p.sets))
 	c.p.sets = append(c.p.sets, s)
 }
 
-func compileRuleSet(c *compiler, o *op, r *Rule) (string, error) {
-	return c.refer(o, r.Payload, c.env.RuleSet, &NotFound{"rule set", r.Payload})
-}
-
-func compileGeoSite(c *compiler, o *op, r *Rule) (string, error) {
-	o.geo = true
-	return c.refer(o, strings.ToLower(r.Payload), c.env.GeoSite, &NotFound{"list", r.Payload})
-}
-
-func compileGeoIP(c *compiler, o *op, r *Rule) (string, error) {
+func (c *compiler) country(o *op, r *Rule) (string, error) {
 	o.geo = true
 	code := strings.ToLower(r.Payload)
 	if code == "lan" {
@@ -357,7 +391,7 @@ func (c *compiler) refer(o *op, name string, find func(string) (*Set, error), mi
 	return name, nil
 }
 
-func compileASN(c *compiler, o *op, r *Rule) (string, error) {
+func (c *compiler) system(o *op, r *Rule) (string, error) {
 	digits := strings.TrimPrefix(strings.ToUpper(r.Payload), "AS")
 	n, err := strconv.ParseUint(digits, 10, 32)
 	switch {

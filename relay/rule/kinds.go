@@ -44,60 +44,55 @@ const (
 // needsProcess says whether a rule of this kind cannot be judged without the process.
 func (k kind) needsProcess() bool { return k >= uid && k <= processPathWildcard }
 
-// ruleType is a type of rule: its name in the API, what it compiles to, and how.
+// ruleType is a type of rule: its name in the API, what it compiles to, and its name in the API with
+// the parameter src.
 type ruleType struct {
-	api     string
-	kind    kind
-	compile func(c *compiler, o *op, r *Rule) (payload string, err error)
-	src     string // the name in the API with the parameter src
+	api  string
+	kind kind
+	src  string
 }
 
 // Types are the names of all types of rules, as a configuration spells them, sorted.
 func Types() []string { return sortedKeys(types) }
 
-// types is set by init, because the logic rules refer to it.
-var types map[string]ruleType
-
-func init() {
-	types = map[string]ruleType{
-		"DOMAIN":                {"Domain", domain, compileName, ""},
-		"DOMAIN-SUFFIX":         {"DomainSuffix", domainSuffix, compileName, ""},
-		"DOMAIN-KEYWORD":        {"DomainKeyword", domainKeyword, compileKeyword, ""},
-		"DOMAIN-REGEX":          {"DomainRegex", domainRegex, compileRegex, ""},
-		"DOMAIN-WILDCARD":       {"DomainWildcard", domainWildcard, compileWildcard, ""},
-		"GEOSITE":               {"GeoSite", siteSet, compileGeoSite, ""},
-		"GEOIP":                 {"GeoIP", addressSet, compileGeoIP, "SrcGeoIP"},
-		"SRC-GEOIP":             {"SrcGeoIP", srcAddressSet, compileGeoIP, ""},
-		"IP-ASN":                {"IPASN", addressSet, compileASN, "SrcIPASN"},
-		"SRC-IP-ASN":            {"SrcIPASN", srcAddressSet, compileASN, ""},
-		"IP-CIDR":               {"IPCIDR", ipCIDR, compilePrefix, "SrcIPCIDR"},
-		"IP-CIDR6":              {"IPCIDR", ipCIDR, compilePrefix, "SrcIPCIDR"},
-		"SRC-IP-CIDR":           {"SrcIPCIDR", srcIPCIDR, compilePrefix, ""},
-		"IP-SUFFIX":             {"IPSuffix", ipSuffix, compileIPSuffix, "SrcIPSuffix"},
-		"SRC-IP-SUFFIX":         {"SrcIPSuffix", srcIPSuffix, compileIPSuffix, ""},
-		"DST-PORT":              {"DstPort", dstPort, compileRanges, ""},
-		"SRC-PORT":              {"SrcPort", srcPort, compileRanges, ""},
-		"IN-PORT":               {"InPort", inPort, compileRanges, ""},
-		"DSCP":                  {"DSCP", dscp, compileRanges, ""},
-		"UID":                   {"Uid", uid, compileRanges, ""},
-		"IN-TYPE":               {"InType", inType, compileInType, ""},
-		"IN-USER":               {"InUser", inUser, compileWords, ""},
-		"IN-NAME":               {"InName", inName, compileWords, ""},
-		"NETWORK":               {"Network", network, compileNetwork, ""},
-		"PROCESS-NAME":          {"ProcessName", processName, compileText, ""},
-		"PROCESS-PATH":          {"ProcessPath", processPath, compileText, ""},
-		"PROCESS-NAME-REGEX":    {"ProcessNameRegex", processNameRegex, compileRegex, ""},
-		"PROCESS-PATH-REGEX":    {"ProcessPathRegex", processPathRegex, compileRegex, ""},
-		"PROCESS-NAME-WILDCARD": {"ProcessNameWildcard", processNameWildcard, compileGlob, ""},
-		"PROCESS-PATH-WILDCARD": {"ProcessPathWildcard", processPathWildcard, compileGlob, ""},
-		"REMATCH-NAME":          {"RematchName", rematchName, compileText, ""},
-		"RULE-SET":              {"RuleSet", namedSet, compileRuleSet, ""},
-		"AND":                   {"AND", and, compileLogic, ""},
-		"OR":                    {"OR", or, compileLogic, ""},
-		"NOT":                   {"NOT", not, compileLogic, ""},
-		"SUB-RULE":              {"SubRules", subRule, compileSubRule, ""},
-		"MATCH":                 {"Match", always, compileMatch, ""},
-	}
+var types = map[string]ruleType{
+	"DOMAIN":                {"Domain", domain, ""},
+	"DOMAIN-SUFFIX":         {"DomainSuffix", domainSuffix, ""},
+	"DOMAIN-KEYWORD":        {"DomainKeyword", domainKeyword, ""},
+	"DOMAIN-REGEX":          {"DomainRegex", domainRegex, ""},
+	"DOMAIN-WILDCARD":       {"DomainWildcard", domainWildcard, ""},
+	"GEOSITE":               {"GeoSite", siteSet, ""},
+	"GEOIP":                 {"GeoIP", addressSet, "SrcGeoIP"},
+	"SRC-GEOIP":             {"SrcGeoIP", srcAddressSet, ""},
+	"IP-ASN":                {"IPASN", addressSet, "SrcIPASN"},
+	"SRC-IP-ASN":            {"SrcIPASN", srcAddressSet, ""},
+	"IP-CIDR":               {"IPCIDR", ipCIDR, "SrcIPCIDR"},
+	"IP-CIDR6":              {"IPCIDR", ipCIDR, "SrcIPCIDR"},
+	"SRC-IP-CIDR":           {"SrcIPCIDR", srcIPCIDR, ""},
+	"IP-SUFFIX":             {"IPSuffix", ipSuffix, "SrcIPSuffix"},
+	"SRC-IP-SUFFIX":         {"SrcIPSuffix", srcIPSuffix, ""},
+	"DST-PORT":              {"DstPort", dstPort, ""},
+	"SRC-PORT":              {"SrcPort", srcPort, ""},
+	"IN-PORT":               {"InPort", inPort, ""},
+	"DSCP":                  {"DSCP", dscp, ""},
+	"UID":                   {"Uid", uid, ""},
+	"IN-TYPE":               {"InType", inType, ""},
+	"IN-USER":               {"InUser", inUser, ""},
+	"IN-NAME":               {"InName", inName, ""},
+	"NETWORK":               {"Network", network, ""},
+	"PROCESS-NAME":          {"ProcessName", processName, ""},
+	"PROCESS-PATH":          {"ProcessPath", processPath, ""},
+	"PROCESS-NAME-REGEX":    {"ProcessNameRegex", processNameRegex, ""},
+	"PROCESS-PATH-REGEX":    {"ProcessPathRegex", processPathRegex, ""},
+	"PROCESS-NAME-WILDCARD": {"ProcessNameWildcard", processNameWildcard, ""},
+	"PROCESS-PATH-WILDCARD": {"ProcessPathWildcard", processPathWildcard, ""},
+	"REMATCH-NAME":          {"RematchName", rematchName, ""},
+	"RULE-SET":              {"RuleSet", namedSet, ""},
+	"AND":                   {"AND", and, ""},
+	"OR":                    {"OR", or, ""},
+	"NOT":                   {"NOT", not, ""},
+	"SUB-RULE":              {"SubRules", subRule, ""},
+	"MATCH":                 {"Match", always, ""},
 }
 
 // source is the kind that looks at the source where k looks at the destination.

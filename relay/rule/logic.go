@@ -11,8 +11,8 @@ const (
 	maxChildren = 4096
 )
 
-// compileLogic compiles AND, OR and NOT: ((TYPE,payload),(TYPE,payload)…).
-func compileLogic(c *compiler, o *op, r *Rule) (string, error) {
+// conditions compiles AND, OR and NOT: ((TYPE,payload),(TYPE,payload)…).
+func (c *compiler) conditions(o *op, r *Rule) (string, error) {
 	if c.depth >= maxDepth {
 		return "", fmt.Errorf("more than %d logic rules inside each other", maxDepth)
 	}
@@ -111,8 +111,8 @@ func closing(s string) (int, error) {
 // maxLooks bounds the rules that one flow can make the engine look at through sub-rules.
 const maxLooks = 1 << 24
 
-// compileSubRule compiles SUB-RULE,(TYPE,payload),name.
-func compileSubRule(c *compiler, o *op, r *Rule) (string, error) {
+// call compiles SUB-RULE,(TYPE,payload),name.
+func (c *compiler) call(o *op, r *Rule) (string, error) {
 	s := strings.TrimSpace(r.Payload)
 	if !strings.HasPrefix(s, "(") {
 		return "", fmt.Errorf("payload format error: want one condition such as (NETWORK,tcp), got %q", clip(s))

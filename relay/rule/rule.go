@@ -69,6 +69,9 @@ func (e *Error) Unwrap() error { return e.Err }
 // ErrNoRule means that no rule has such a number.
 var ErrNoRule = errors.New("there is no rule with such a number")
 
+// ErrCircular means that sub-rules lead back to themselves.
+var ErrCircular = errors.New("circular references")
+
 // NotFound says that a rule names something that is not there.
 type NotFound struct{ What, Name string } // What is "rule set" or "sub-rule"
 

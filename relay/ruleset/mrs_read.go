@@ -59,7 +59,8 @@ func isLen(count int64, entries int) bool {
 
 // decompress returns up to limit bytes, and an error where there are more.
 func decompress(data []byte, limit int) ([]byte, error) {
-	d, err := zstd.NewReader(bytes.NewReader(data), zstd.WithDecoderConcurrency(1), zstd.WithDecoderLowmem(true),
+	d, err := zstd.NewReader(bytes.NewReader(data),
+		zstd.WithDecoderConcurrency(1), zstd.WithDecoderLowmem(true),
 		zstd.WithDecoderMaxMemory(maxDecoded), zstd.WithDecoderMaxWindow(maxWindow))
 	if err != nil {
 		return nil, err

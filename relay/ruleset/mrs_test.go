@@ -28,7 +28,8 @@ func fileOf(tb testing.TB, parts ...any) []byte {
 			file = binary.BigEndian.AppendUint64(file, p)
 		}
 	}
-	enc, err := zstd.NewWriter(nil, zstd.WithEncoderLevel(zstd.SpeedFastest), zstd.WithEncoderConcurrency(1), zstd.WithLowerEncoderMem(true))
+	enc, err := zstd.NewWriter(nil, zstd.WithEncoderLevel(zstd.SpeedFastest),
+		zstd.WithEncoderConcurrency(1), zstd.WithLowerEncoderMem(true))
 	if err != nil {
 		tb.Fatal(err)
 	}
@@ -140,8 +141,11 @@ func TestMRSDomains(t *testing.T) {
 	var w trieWriter
 	w.build([]string{"a..a", "tset.a"})
 	set, warnings, err := ReadDomains(fileOf(t, magic, "\x00", 2, 0, "\x01", w.body()), MRS)
-	if err != nil || warnings.Total != 1 || warnings.First[0].Line != 1 || strings.Join(patterns(set), " ") != "a.test" {
-		t.Error(set, warnings, err)
+	if err != nil || warnings.Total != 1 || warnings.First[0].Line != 1 {
+		t.Fatal(warnings, err)
+	}
+	if got := patterns(set); !slices.Equal(got, []string{"a.test"}) {
+		t.Error(got)
 	}
 	w = trieWriter{}
 	w.build([]string{"a..a"})
@@ -155,22 +159,25 @@ func TestMRSPrefixes(t *testing.T) {
 	const v6 = "\x20\x01\x0d\xb8\x00\x00\x00\x00\x00\x00\x00\x00\x00\x00\x00"
 	f := func(ranges ...string) (string, int) {
 		t.Helper()
-		set, warnings, err := ReadPrefixes(fileOf(t, "MRS\x01\x01", 7, 0, "\x01", len(ranges), strings.Join(ranges, "")), MRS)
+		file := fileOf(t, "MRS\x01\x01", 7, 0, "\x01", len(ranges), strings.Join(ranges, ""))
+		set, warnings, err := ReadPrefixes(file, MRS)
 		if err != nil {
 			return err.Error(), warnings.Total
 		}
 		return asked(set), warnings.Total
 	}
-	if got, n := f(v4+"\x0a\x00\x00\x00"+v4+"\x0a\x00\x00\xff", v6+"\x00"+v6+"\x07"); n != 0 ||
-		got != "10.0.0.0-10.0.0.255 2001:db8::-2001:db8::7" {
+	const ten = v4 + "\x0a\x00\x00\x00" + v4 + "\x0a\x00\x00\xff"
+	got, n := f(ten, v6+"\x00"+v6+"\x07")
+	if n != 0 || got != "10.0.0.0-10.0.0.255 2001:db8::-2001:db8::7" {
 		t.Error(got, n)
 	}
 	// Ranges that are turned round, or of both kinds, are left out.
-	if got, n := f(v4+"\x0a\x00\x00\x00"+v4+"\x0a\x00\x00\xff", v6+"\x07"+v6+"\x00", v4+"\x0a\x00\x00\x00"+v6+"\x00"); n != 2 ||
-		got != "10.0.0.0-10.0.0.255" {
+	got, n = f(ten, v6+"\x07"+v6+"\x00", v4+"\x0a\x00\x00\x00"+v6+"\x00")
+	if n != 2 || got != "10.0.0.0-10.0.0.255" {
 		t.Error(got, n)
 	}
-	if got, _ := f(v6 + "\x07" + v6 + "\x00"); !strings.HasPrefix(got, "none of the 1 entries can be used") {
+	got, _ = f(v6 + "\x07" + v6 + "\x00")
+	if !strings.HasPrefix(got, "none of the 1 entries can be used") {
 		t.Error(got)
 	}
 	_, _, err := ReadPrefixes(fileOf(t, "MRS\x01\x01", 7, 0, "\x01", 2, v6+"\x00"+v6+"\x07"), MRS)

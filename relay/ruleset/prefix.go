@@ -46,8 +46,8 @@ func (r *prefixReader) add(n int, text []byte) error {
 const maxPrefix = 64
 
 func parsePrefix(text []byte) (netip.Prefix, bool) {
-	if i := bytes.IndexByte(text, ','); i >= 0 && bytes.EqualFold(bytes.TrimSpace(text[i+1:]), []byte("no-resolve")) {
-		text = bytes.TrimSpace(text[:i])
+	if p, option, ok := bytes.Cut(text, []byte(",")); ok && bytes.EqualFold(trim(option), []byte("no-resolve")) {
+		text = trim(p)
 	}
 	if len(text) > maxPrefix {
 		return netip.Prefix{}, false
@@ -73,7 +73,7 @@ func parse4(text []byte) (p netip.Prefix, ok bool) {
 	at := 0
 	for i := range parts {
 		if i > 0 {
-			if at == len(text) || text[at] != "..../"[i] {
+			if at == len(text) || text[at] != "-.../"[i] {
 				return netip.Prefix{}, false
 			}
 			at++

@@ -126,12 +126,16 @@ func appendEntry(buf []byte, n *yaml.Node) []byte {
 		return append(buf, n.Value...)
 	case n.Kind == yaml.SequenceNode:
 		return append(buf, "[…]"...)
-	case len(n.Content) != 2 || n.Content[0].Kind != yaml.ScalarNode || n.Content[1].Kind != yaml.ScalarNode:
+	case len(n.Content) != 2:
 		return append(buf, "{…}"...)
 	}
-	buf = append(append(buf, n.Content[0].Value...), ':')
-	if v := n.Content[1].Value; v != "" {
-		buf = append(append(buf, ' '), v...)
+	key, value := n.Content[0], n.Content[1]
+	if key.Kind != yaml.ScalarNode || value.Kind != yaml.ScalarNode {
+		return append(buf, "{…}"...)
+	}
+	buf = append(append(buf, key.Value...), ':')
+	if value.Value != "" {
+		buf = append(append(buf, ' '), value.Value...)
 	}
 	return buf
 }

@@ -195,26 +195,36 @@ func scanPlain(text []byte) (v scalar, ok bool) {
 func scanQuoted(text []byte) (v scalar, ok bool) {
 	v.quote = text[0]
 	for i := 1; i < len(text); i++ {
-		more := text[i+1:]
-		switch c := text[i]; {
-		case c == '\t':
-			return scalar{}, false
-		case c == '\\' && v.quote == '"': // others than these stand for another character
-			if len(more) == 0 || more[0] != '"' && more[0] != '\\' && more[0] != '/' {
-				return scalar{}, false
-			}
+		switch {
+		case isEscape(text[i:], v.quote):
 			v.escape = true
 			i++
-		case c == '\'' && v.quote == c && len(more) > 0 && more[0] == c:
-			v.escape = true
-			i++
-		case c == v.quote:
+		case text[i] == v.quote:
 			v.text = text[1:i]
-			after := bytes.TrimLeft(more, " ")
-			return v, len(after) == 0 || after[0] == '#' && len(after) < len(more)
+			return v, isBlank(text[i+1:])
+		case text[i] == '\t', text[i] == '\\' && v.quote == '"':
+			return scalar{}, false
 		}
 	}
 	return scalar{}, false
+}
+
+// isEscape says whether text begins with two bytes that stand for the second of them. In double
+// quotes there are other escapes, which are for the parser.
+func isEscape(text []byte, quote byte) bool {
+	if len(text) < 2 {
+		return false
+	}
+	if quote == '\'' {
+		return text[0] == '\'' && text[1] == '\''
+	}
+	return text[0] == '\\' && (text[1] == '\\' || text[1] == '"' || text[1] == '/')
+}
+
+// isBlank says whether nothing but a comment follows.
+func isBlank(text []byte) bool {
+	after := bytes.TrimLeft(text, " ")
+	return len(after) == 0 || after[0] == '#' && len(after) < len(text)
 }
 
 // isWord says whether a key is a plain word.
