@@ -68,6 +68,9 @@ func appendEscaped(b []byte, c byte) []byte {
 
 // AppendTime appends t as a JSON string, RFC 3339 with nanoseconds.
 func AppendTime(b []byte, t time.Time) []byte {
+	if t.IsZero() { // "never", which lists are full of
+		return append(b, `"0001-01-01T00:00:00Z"`...)
+	}
 	return append(t.AppendFormat(append(b, '"'), time.RFC3339Nano), '"')
 }
 

@@ -4,6 +4,7 @@ import (
 	"errors"
 	"net/netip"
 	"strings"
+	"unicode/utf8"
 
 	"golang.org/x/net/idna"
 )
@@ -25,7 +26,7 @@ func ParseHost(s string) (name string, ip netip.Addr, err error) {
 		}
 		return "", ip.Unmap(), nil
 	}
-	if s == "" || len(s) > MaxHost {
+	if s == "" || len(s) > MaxHost || !utf8.ValidString(s) {
 		return "", netip.Addr{}, ErrHost
 	}
 	if looksLikeAddr(s) {

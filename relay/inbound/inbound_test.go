@@ -47,7 +47,8 @@ func start(t *testing.T, set func(*inbound.Service)) *proxy {
 	log := slog.New(slog.DiscardHandler)
 	program, errs := rule.Compile([]rule.Rule{
 		{Type: "DOMAIN-SUFFIX", Payload: "rejected", Target: "REJECT"},
-		{Type: "DOMAIN-SUFFIX", Payload: "dropped", Target: "REJECT-DROP"}, {Type: "MATCH", Target: "DIRECT"},
+		{Type: "DOMAIN-SUFFIX", Payload: "dropped", Target: "REJECT-DROP"},
+		{Type: "MATCH", Target: "DIRECT"},
 	}, nil)
 	if errs != nil {
 		t.Fatal(errs)

@@ -189,6 +189,19 @@ func TestHostileBinary(t *testing.T) {
 	f("as many records as slots", false, binaryHead{Records: 1, Arena: 3, Slots: 1, Filter: 1}, "\x01\x01a", 1, 0)
 }
 
+func TestHeadFits(t *testing.T) {
+	h := binaryHead{Count: 1 << 40, Records: 7, Arena: 40, Slots: 8, Filter: 4, Root: 255}
+	const all = 40 + 8*8 + 8*4
+	if !h.fits(all) || h.fits(all-1) {
+		t.Errorf("%+v fits into %d bytes: %v, into %d: %v", h, all, h.fits(all), all-1, h.fits(all-1))
+	}
+	for _, few := range []binaryHead{{Slots: 1 << 10, Filter: 1}, {Slots: 1, Filter: 1 << 10}, {Arena: 1 << 13, Slots: 1, Filter: 1}} {
+		if few.fits(1 << 13) {
+			t.Errorf("%+v fits into all but its last part", few)
+		}
+	}
+}
+
 // TestGreedyBinary announces more than there is: no room is made for it.
 func TestGreedyBinary(t *testing.T) {
 	for _, n := range []uint64{1 << 30, 1 << 40, 1 << 61, 1 << 62, 1 << 63} {

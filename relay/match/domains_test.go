@@ -285,7 +285,7 @@ func TestPatternErrors(t *testing.T) {
 		f(p)
 	}
 	// Bytes of no host name.
-	for _, c := range "\x00\t\n /<>:,\"\\#\x7f\u00e9A" {
+	for _, c := range "\x00\t\n /<>:,\"\\#\x7f\u00e9AZ" {
 		f("a" + string(c))
 		f(string(c) + ".a")
 		f("a." + string(c) + "b.c")
@@ -343,6 +343,25 @@ func TestStarWalks(t *testing.T) {
 	}
 	if budget >= 0 || -budget > maxStarWalks*maxLabels {
 		t.Errorf("the budget of walks was %d, and is %d", maxStarWalks, budget)
+	}
+	// A pattern with as many stars as there may be takes so many walks and no more.
+	host = dots(maxStars)
+	d = (&list{patterns: []string{strings.Repeat("*.", maxStars-1) + "*"}}).build(t, rand.New(rand.NewPCG(1, 1)))
+	for budget := maxStars - 1; budget <= maxStars; budget++ {
+		left := budget
+		if got := d.walkStar(host, len(host)+1, seed, &left); got != (budget == maxStars) {
+			t.Errorf("with %d walks: %v", budget, got)
+		}
+	}
+}
+
+func TestMatchLabels(t *testing.T) {
+	r := rand.New(rand.NewPCG(7, 8))
+	for range 50_000 {
+		pattern, name := randomName(r, 4, "a", "b", "ab", "*"), randomName(r, 4, "a", "b", "ab", "aba")
+		if got := matchLabels([]byte(pattern), name); got != holds(pattern, name) {
+			t.Fatalf("matchLabels(%q, %q) = %v", pattern, name, got)
+		}
 	}
 }
 

@@ -167,3 +167,62 @@ func testFar(t *testing.T, d *Domains, names []string) {
 		t.Error("findPattern went farther than maxProbes")
 	}
 }
+
+// TestCollisions asks with the hash of another name, as if the two were the same.
+func TestCollisions(t *testing.T) {
+	d := (&list{patterns: []string{"a.b"}}).build(t, rand.New(rand.NewPCG(1, 1)))
+	h := finish(hashOf("a.b"))
+	for _, other := range []string{"x.b", "a.bb", "b", ""} {
+		if _, ok := d.t.find(h, other); ok {
+			t.Errorf("find takes %q for a.b", other)
+		}
+		if _, ok := d.t.findPattern(h, other); ok {
+			t.Errorf("findPattern takes %q for a.b", other)
+		}
+		if slot, _, err := d.t.place(h, []byte(other)); slot < 0 || err != nil {
+			t.Errorf("place takes %q for a.b: %v", other, err)
+		}
+	}
+	if slot, off, err := d.t.place(h, []byte("a.b")); slot >= 0 || off != 0 || err != nil {
+		t.Errorf("place finds room for a.b again: %d, %d, %v", slot, off, err)
+	}
+}
+
+// TestSpread has names as they are: none is far from its slot, and the filter knows most that are
+// not there.
+func TestSpread(t *testing.T) {
+	const n = 1<<17*3/4 - 2 // makes the slots as full as they get
+	var b DomainsBuilder
+	for i := range n {
+		if err := b.Exact(domain(i)); err != nil {
+			t.Fatal(err)
+		}
+	}
+	d, err := b.Build()
+	if err != nil {
+		t.Fatal(err)
+	}
+	mask, farthest := len(d.t.slots)-1, 0
+	if len(d.t.slots) != 1<<17 {
+		t.Errorf("%d slots for %d names", len(d.t.slots), n)
+	}
+	for at, s := range d.t.slots {
+		if s == 0 {
+			continue
+		}
+		home := finish(hashOf(d.t.name(uint32(s) - 1)))
+		farthest = max(farthest, (at-int(home))&mask)
+	}
+	if farthest > maxProbes/8 {
+		t.Errorf("one is %d slots from its own", farthest)
+	}
+	passed := 0
+	for i := range n {
+		if word, bits := d.t.bits(finish(hashOf(domain(n + i)))); d.t.filter[word]&bits == bits {
+			passed++
+		}
+	}
+	if passed > n/32 {
+		t.Errorf("the filter lets %d of %d pass", passed, n)
+	}
+}

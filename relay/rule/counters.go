@@ -90,7 +90,7 @@ func unix(seconds int64) time.Time {
 	if seconds == 0 {
 		return time.Time{}
 	}
-	return time.Unix(seconds, 0)
+	return time.Unix(seconds, 0).UTC()
 }
 
 // in is how many of the misses fell into pauses.

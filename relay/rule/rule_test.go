@@ -1,6 +1,8 @@
 package rule
 
 import (
+	"errors"
+	"fmt"
 	"net/netip"
 	"strings"
 	"testing"
@@ -94,17 +96,163 @@ rules[5]: unsupported rule type: FOO`
 	}
 }
 
-func FuzzCompile(f *testing.F) {
-	f.Add("DOMAIN", "a.test", "")
-	f.Add("IP-CIDR", "1.1.1.1/8", "src")
-	f.Add("DST-PORT", "1-2/3", "")
-	f.Fuzz(func(t *testing.T, typ, payload, param string) {
-		p, errs := Compile([]Rule{{Type: typ, Payload: payload, Params: []string{param}}}, nil)
+func TestErrors(t *testing.T) {
+	sets := func(name string) (*Set, error) {
+		if name == "known" {
+			return new(Set), nil
+		}
+		return nil, &NotFound{"rule set", name}
+	}
+	f := func(line, want string) {
+		t.Helper()
+		r, err := Parse(line)
+		if err == nil {
+			_, errs := Compile([]Rule{r}, &Env{
+				RuleSet: sets, GeoSite: sets, GeoIP: sets,
+				SubRules: map[string][]Rule{
+					"sub": {{Type: "MATCH", Target: "t"}},
+					"a":   {{Type: "SUB-RULE", Payload: "(NETWORK,tcp)", Target: "b"}},
+					"b":   {{Type: "SUB-RULE", Payload: "(NETWORK,tcp)", Target: "a"}},
+				},
+			})
+			for _, e := range errs {
+				if e.Sub == "" {
+					err = e.Err
+				}
+			}
+		}
+		if got := fmt.Sprint(err); got != want {
+			t.Errorf("%s: got %s, want %s", line, got, want)
+		}
+	}
+	// The shape of a line.
+	f("DOMAIN", "format invalid: want TYPE,PAYLOAD,TARGET")
+	f("DOMAIN,t", "format invalid: want TYPE,PAYLOAD,TARGET")
+	f("DOMAIN,a.test,", "want a target")
+	f("MATCH", "want a target")
+	f("FOO,a,t", "unsupported rule type: FOO")
+	// Payloads.
+	f("DOMAIN-KEYWORD,,t", "want a part of a domain name, got nothing")
+	f("DOMAIN-REGEX,[a,t", "error parsing regexp: missing closing ]: `[a`; RE2 has no lookaround and no backreferences")
+	f("DOMAIN-REGEX,(?=a),t", "error parsing regexp: invalid or unsupported Perl syntax: `(?=`; RE2 has no lookaround and no backreferences")
+	f("DOMAIN-REGEX,((a{99}){99}){99},t", "error parsing regexp: invalid repeat count: `{99}`; RE2 has no lookaround and no backreferences")
+	f("DOMAIN-WILDCARD,,t", "want a pattern such as *.example.org, got nothing")
+	f("IP-SUFFIX,8.8.8.8,t", `want an address and the number of its last bits, such as 8.8.8.8/24, got "8.8.8.8"`)
+	f("IP-ASN,x,t", `want the number of an autonomous system such as 13335, got "x"`)
+	f("DSCP,64,t", `want a number from 0 to 63 or a range, got "64"`)
+	f("UID,-1,t", `want a number from 0 to 4294967295 or a range, got "-1"`)
+	f("DST-PORT,,t", `want 1 to 28 numbers or ranges such as 80/443/1000-2000, got ""`)
+	f("IN-USER,/,t", "want a name, or some parted by /, got nothing")
+	f("PROCESS-NAME,,t", "want a name, got nothing")
+	f("RULE-SET,nope,t", "rule set [nope] not found")
+	f("RULE-SET,,t", "want a name, got nothing")
+	// Logic.
+	f("AND,DOMAIN,t", `payload format error: want conditions such as ((DOMAIN,example.org),(NETWORK,tcp)), got "DOMAIN"`)
+	f("AND,(),t", "want conditions such as ((DOMAIN,example.org),(NETWORK,tcp)), got none")
+	f("OR,((DOMAIN,a.test),(NETWORK,tcp),t", "format error is missing ) after \"(NETWORK,tcp\"")
+	f("OR,((DOMAIN,a.test)(NETWORK,tcp)),t", `payload format error: want a comma between conditions, got "((DOMAIN,a.test)(NETWORK,tcp))"`)
+	f("OR,((DOMAIN,a.test),NETWORK),t", `format error is missing '(' before "NETWORK"`)
+	f("NOT,((DOMAIN,a.test),(NETWORK,tcp)),t", "not rule must contain one rule")
+	f("AND,((MATCH)),t", "unsupported rule type [MATCH] on logic rule")
+	f("AND,((AND,((DOMAIN,a..b)))),t", `want a domain name, got "a..b"`)
+	f("AND,((RULE-SET,nope)),t", "rule set [nope] not found")
+	f("AND,"+strings.Repeat("((NOT,", 40)+"((NETWORK,tcp))"+strings.Repeat("))", 40)+",t", "more than 32 logic rules inside each other")
+	// Sub-rules.
+	f("SUB-RULE,(NETWORK,tcp),nope", "sub-rule [nope] not found")
+	f("SUB-RULE,NETWORK,sub", `payload format error: want one condition such as (NETWORK,tcp), got "NETWORK"`)
+	f("SUB-RULE,(NETWORK,tcp),(NETWORK,udp),sub", `payload format error: want one condition such as (NETWORK,tcp), got "(NETWORK,tcp),(NETWORK,udp)"`)
+	f("SUB-RULE,(MATCH,x),sub", "unsupported rule type [MATCH] on logic rule")
+	// What is right.
+	f("SUB-RULE,(AND,((NETWORK,tcp),(DST-PORT,1))),sub", "<nil>")
+	f("and,((RULE-SET,known,no-resolve),(Domain,A.Test)),t", "<nil>")
+	f("DOMAIN-REGEX,^a{1,3},b$,t", "<nil>")
+	f("GEOIP,lan,t,no-resolve,src", "<nil>")
+}
+
+// TestCircular reports sub-rules that lead back, in a program of their own.
+func TestCircular(t *testing.T) {
+	call := func(name string) []Rule { return []Rule{{Type: "SUB-RULE", Payload: "(NETWORK,tcp)", Target: name}} }
+	_, errs := Compile(nil, &Env{SubRules: map[string][]Rule{"a": call("b"), "b": call("c"), "c": call("b")}})
+	if len(errs) != 1 || errs[0].Error() != "sub-rules[c][0]: sub-rule error: circular references [b->c->b]" || !errors.Is(errs[0], ErrCircular) {
+		t.Error(errs)
+	}
+}
+
+// TestLooksAreBounded refuses sub-rules that call each other so often that a flow would wait for ever.
+func TestLooksAreBounded(t *testing.T) {
+	subs := map[string][]Rule{"s0": {{Type: "DOMAIN", Payload: "a.test", Target: "t"}}}
+	for i := range 40 {
+		call := Rule{Type: "SUB-RULE", Payload: "(NETWORK,tcp)", Target: fmt.Sprintf("s%d", i)}
+		subs[fmt.Sprintf("s%d", i+1)] = []Rule{call, call}
+	}
+	_, errs := Compile(nil, &Env{SubRules: subs})
+	if len(errs) == 0 || !strings.Contains(errs[0].Error(), "rules to look at") {
+		t.Error(errs)
+	}
+}
+
+func TestInfo(t *testing.T) {
+	f := func(line, want string) {
+		t.Helper()
+		r, err := Parse(line)
+		if err != nil {
+			t.Fatal(err)
+		}
+		set := func(string) (*Set, error) { return new(Set), nil }
+		p, errs := Compile([]Rule{r}, &Env{
+			RuleSet: set, GeoSite: set, GeoIP: set, ASN: func(uint32) (*Set, error) { return new(Set), nil },
+			SubRules: map[string][]Rule{"sub": nil},
+		})
+		if errs != nil {
+			t.Fatal(errs)
+		}
+		if got := fmt.Sprint(p.Info(0)); got != want {
+			t.Errorf("%s: got %s, want %s", line, got, want)
+		}
+	}
+	f("DOMAIN-SUFFIX,Bücher.Example.,t", "{DomainSuffix xn--bcher-kva.example t -1}")
+	f("GEOSITE,Google@CN,t", "{GeoSite google@cn t 0}")
+	f("GEOIP,CN,t,src", "{SrcGeoIP cn t 0}")
+	f("GEOIP,LAN,t", "{GeoIP lan t 12}")
+	f("IP-ASN,AS13335,t", "{IPASN 13335 t -1}")
+	f("IP-CIDR,10.1.0.0/8,t,src", "{SrcIPCIDR 10.1.0.0/8 t -1}")
+	f("NETWORK,UDP,t", "{Network udp t -1}")
+	f("IN-TYPE,socks/tuic,t", "{InType SOCKS/TUIC t -1}")
+	f("AND,((DOMAIN,And.test),(NETWORK,TCP)),t", "{AND ((Domain,and.test) && (Network,tcp)) t -1}")
+	f("OR,((DOMAIN,a),(DOMAIN-SUFFIX,b)),t", "{OR ((Domain,a) || (DomainSuffix,b)) t -1}")
+	f("NOT,((NOT,((DOMAIN,x.test)))),t", "{NOT (!(NOT,(!(Domain,x.test)))) t -1}")
+	f("SUB-RULE,(DOMAIN-SUFFIX,sub.test),sub", "{SubRules (DOMAIN-SUFFIX,sub.test) sub -1}")
+	f("MATCH,t", "{Match  t -1}")
+}
+
+// FuzzRule takes lines apart and compiles them; what compiles can be asked and explained.
+func FuzzRule(f *testing.F) {
+	for _, line := range []string{
+		"DOMAIN,a.test,t", "IP-CIDR,1.1.1.1/8,t,src", "DST-PORT,1-2/3,t", "AND,((DOMAIN,a.test),(NOT,((NETWORK,tcp)))),t",
+		"SUB-RULE,(DOMAIN-REGEX,^(a|b)$),sub", "DOMAIN-WILDCARD,*a?,t", "IP-SUFFIX,2001:db8::1/64,t", "PROCESS-PATH-REGEX,/x,t",
+		"RULE-SET,s,t,no-resolve", "IN-TYPE,SOCKS/HTTP,t", "UID,0-1000,t", "MATCH,t",
+	} {
+		f.Add(line)
+	}
+	set := func(string) (*Set, error) { return lan, nil }
+	env := &Env{
+		RuleSet: set, GeoSite: set, GeoIP: set, ASN: func(uint32) (*Set, error) { return lan, nil },
+		SubRules: map[string][]Rule{"sub": {{Type: "DOMAIN", Payload: "a.test", Target: "t"}}},
+	}
+	f.Fuzz(func(t *testing.T, line string) {
+		r, err := Parse(line)
+		if err != nil {
+			return
+		}
+		p, errs := Compile([]Rule{r}, env)
 		if errs != nil {
 			return
 		}
-		for _, fl := range []flow.Flow{named("a.test", 1), addressed("1.2.3.4", 1), addressed("2001:db8::1", 2)} {
-			p.Match(&fl, 0)
+		for _, fl := range []flow.Flow{named("a.test", 1), addressed("1.2.3.4", 1), addressed("2001:db8::1", 2), {}} {
+			hit, alone := p.Match(&fl, 0), p.Look(&fl, 0)
+			if alone.Holds != (hit.Rule == 0 && hit.Need == NeedNothing) || alone.Need != hit.Need {
+				t.Errorf("%q: %+v, alone %+v", line, hit, alone)
+			}
 		}
 	})
 }

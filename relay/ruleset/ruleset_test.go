@@ -251,7 +251,7 @@ func randomPatterns(r *rand.Rand) []string {
 
 func TestDomainsRoundTrip(t *testing.T) {
 	r := rand.New(rand.NewPCG(3, 4))
-	for range 100 { // a writer of zstd takes its time to set up
+	for range 25 { // a writer of zstd takes its time to set up
 		all := randomPatterns(r)
 		text := readDomains(t, textOf(all), Text)
 		want := patterns(text)
@@ -312,7 +312,7 @@ func asked(p *match.Prefixes) string {
 
 func TestPrefixesRoundTrip(t *testing.T) {
 	r := rand.New(rand.NewPCG(5, 6))
-	for range 100 { // a writer of zstd takes its time to set up
+	for range 25 { // a writer of zstd takes its time to set up
 		all := randomPrefixes(r)
 		text := readPrefixes(t, textOf(all), Text)
 		if got := prefixes(readPrefixes(t, yamlOf(all), YAML)); !slices.Equal(got, prefixes(text)) {

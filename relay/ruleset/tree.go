@@ -9,9 +9,11 @@ import (
 	"go.yaml.in/yaml/v4"
 )
 
+// What the parser is given. It takes some 300 bytes for each mark, and up to 1.3 KiB where it has to
+// look far ahead.
 const (
 	maxTreeBytes = 64 << 20
-	maxTreeMarks = 1 << 20 // each stands for two nodes at the most, of some 170 bytes each
+	maxTreeMarks = 1 << 19
 )
 
 // parseLines is yamlLines for all that YAML knows. It passes over as many entries as skip says.
@@ -19,7 +21,7 @@ const (
 // time it is written, so that nothing grows beyond what is written.
 func parseLines(data []byte, skip int, line func(n int, text []byte) error) error {
 	if len(data) > maxTreeBytes || marks(data) > maxTreeMarks {
-		return errors.New("too large for YAML other than a plain list with an entry a line")
+		return errTooLarge
 	}
 	loader, err := yaml.NewLoader(bytes.NewReader(data))
 	if err != nil {
@@ -47,6 +49,8 @@ func parseLines(data []byte, skip int, line func(n int, text []byte) error) erro
 	}
 	return nil
 }
+
+var errTooLarge = errors.New("the file is too large for YAML other than lists with an entry a line")
 
 // marks counts what a node of YAML cannot do without.
 func marks(data []byte) int {

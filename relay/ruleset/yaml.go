@@ -3,6 +3,7 @@ package ruleset
 import (
 	"bytes"
 	"errors"
+	"fmt"
 	"unicode/utf8"
 )
 
@@ -16,7 +17,11 @@ func yamlLines(data []byte, line func(n int, text []byte) error) error {
 	err := s.scan(data)
 	switch {
 	case errors.Is(err, errUnsure):
-		return parseLines(data, s.given, line)
+		err = parseLines(data, s.given, line)
+		if errors.Is(err, errTooLarge) {
+			return fmt.Errorf("line %d: %w", s.n, err)
+		}
+		return err
 	case err != nil:
 		return err
 	case !s.payload && !s.rules:
@@ -34,17 +39,17 @@ var errUnsure = errors.New("a line that only a parser can read")
 // their key, but for the block lists under payload and rules. Where it gives an entry to line, a
 // parser would find the same one or an error in a later line.
 type scanner struct {
-	line    func(n int, text []byte) error
-	given   int    // entries that line has got
-	n       int    // the number of the line that is read
-	begun   bool   // something was there that is no comment
-	list    bool   // entries may stand here
-	indent  int    // of the entries of the list, or -1 before the first
-	payload bool   // the keys that were there
-	rules   bool   //
-	held    scalar // the last entry: until the next line is seen, its text may go on
-	heldAt  int    // its line, or 0 for none
-	buf     []byte
+	line   func(n int, text []byte) error
+	given  int    // entries that line has got
+	n      int    // the number of the line that is read
+	begun  bool   // something was there that is no comment
+	list   bool   // entries may stand here
+	indent int    // of the entries of the list, or -1 before the first
+	held   scalar // the last entry: until the next line is seen, its text may go on
+	heldAt int    // its line, or 0 for none
+	buf    []byte
+
+	payload, rules bool // the keys that were there
 }
 
 // scalar is a text on one line.

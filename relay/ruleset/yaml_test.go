@@ -140,6 +140,10 @@ func TestYAMLBounds(t *testing.T) {
 	f("payload:\n" + strings.Repeat("-\n", maxTreeMarks+1))
 	f("payload: [a]\n" + strings.Repeat("#", maxTreeBytes))
 	f(strings.Repeat("%TAG !a! b\n", 1000) + "---\npayload: [a]\n")
+	_, err := linesOf("payload:\n- a\n- [b]\n#"+strings.Repeat("#", maxTreeBytes), YAML)
+	if err == nil || !strings.HasPrefix(err.Error(), "line 3: ") {
+		t.Error(err)
+	}
 	// References to references do not multiply.
 	bomb := "a: &a [x,x,x,x,x,x,x,x,x]\n"
 	for c := 'b'; c <= 'i'; c++ {

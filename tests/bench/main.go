@@ -61,7 +61,7 @@ func main() {
 type plan struct {
 	Rounds int           `json:"rounds"`
 	Window time.Duration `json:"window_ns"`
-	Limit  time.Duration `json:"limit_ns"` // of the whole run
+	Limit  time.Duration `json:"limit_ns"`        // of the whole run
 	Rules  bool          `json:"rules,omitempty"` // ours behind many rules and few, and no other peer
 }
 

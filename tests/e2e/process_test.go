@@ -31,7 +31,7 @@ func command(t *testing.T, env []string, args ...string) (int, string) {
 	defer cancel()
 	home := t.TempDir()
 	cmd := exec.CommandContext(ctx, testkit.Binary(t), args...)
-	cmd.Env = append([]string{"HOME=" + home, "XDG_CONFIG_HOME=" + filepath.Join(home, "cfg")}, env...)
+	cmd.Env = append([]string{"HOME=" + home, "XDG_CONFIG_HOME=" + filepath.Join(home, "cfg"), "GORACE=" + os.Getenv("GORACE")}, env...)
 	var out bytes.Buffer
 	cmd.Stdout, cmd.Stderr = &out, &out
 	_ = cmd.Run()

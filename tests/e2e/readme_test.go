@@ -2,6 +2,8 @@ package e2e
 
 import (
 	"context"
+	"net/http"
+	"net/http/httptest"
 	"os"
 	"os/exec"
 	"path/filepath"
@@ -12,16 +14,16 @@ import (
 	"github.com/switchyard-proxy/switchyard/tests/testkit"
 )
 
-// example is the block of README.md that stands behind a mark.
-func example(t *testing.T, mark string) string {
+// example is the block of a page, such as README.md, that stands behind a mark.
+func example(t *testing.T, page, mark string) string {
 	t.Helper()
-	b, err := os.ReadFile(filepath.Join("..", "..", "README.md"))
+	b, err := os.ReadFile(filepath.Join("..", "..", filepath.FromSlash(page)))
 	if err != nil {
 		t.Fatal(err)
 	}
 	_, rest, ok := strings.Cut(string(b), "<!-- example: "+mark+" -->\n```")
 	if !ok {
-		t.Fatalf("README.md has no example %q", mark)
+		t.Fatalf("%s has no example %q", page, mark)
 	}
 	_, rest, _ = strings.Cut(rest, "\n")
 	text, _, ok := strings.Cut(rest, "\n```")
@@ -31,31 +33,69 @@ func example(t *testing.T, mark string) string {
 	return text + "\n"
 }
 
+// run runs a program in the root of the repository and returns what it prints.
+func run(t *testing.T, env []string, name string, args ...string) string {
+	t.Helper()
+	ctx, cancel := context.WithTimeout(t.Context(), time.Minute)
+	defer cancel()
+	cmd := exec.CommandContext(ctx, name, args...)
+	cmd.Env = append(os.Environ(), env...)
+	cmd.Dir = filepath.Join("..", "..")
+	out, err := cmd.CombinedOutput()
+	if err != nil {
+		t.Fatalf("%v\n%s", err, out)
+	}
+	return string(out)
+}
+
+// runCurl runs lines that ask the API of d. Every answer must be a success.
+func runCurl(t *testing.T, d *testkit.Daemon, script string) string {
+	t.Helper()
+	script = strings.Replace(script, "http://127.0.0.1:9090", d.BaseURL, 1)
+	return run(t, nil, "sh", "-ec", strings.ReplaceAll(script, "curl ", "curl -sS --fail-with-body --noproxy '*' "))
+}
+
+// TestRulesPage runs what docs/rules.md shows.
+func TestRulesPage(t *testing.T) {
+	if _, err := exec.LookPath("curl"); err != nil {
+		t.Skip("no curl")
+	}
+	web := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, _ *http.Request) {
+		_, _ = w.Write([]byte("+.ads.example\n"))
+	}))
+	t.Cleanup(web.Close)
+	config := strings.ReplaceAll(example(t, "docs/rules.md", "config"), "https://data.example.net", web.URL)
+	config = strings.Replace(config, "mixed-port: 7890", "mixed-port: MIXED", 1)
+	config = strings.Replace(config, "127.0.0.1:9090", "127.0.0.1:0", 1)
+	d := testkit.Start(t, config)
+	if status, body := d.Do(t, "PUT", "/providers/rules/ads", ""); status != 204 {
+		t.Fatal(status, body)
+	}
+	out := runCurl(t, d, example(t, "docs/rules.md", "curl"))
+	for _, want := range []string{
+		`"chains":["office","Work"]`, `"rematched":["streams"]`, `"payload":"((DomainSuffix,video.example) && (Network,tcp))"`,
+		`"ruleCount":1`, `"hitCount"`,
+	} {
+		if !strings.Contains(out, want) {
+			t.Errorf("%s is not in %s", want, out)
+		}
+	}
+	if _, body := d.Do(t, "GET", "/rules", ""); !strings.Contains(body, `"disabled":true`) {
+		t.Error(body)
+	}
+}
+
 // TestREADME runs what README.md shows: its configuration, its curl lines and its SDK program.
 func TestREADME(t *testing.T) {
-	config := strings.Replace(example(t, "config"), "mixed-port: 7890", "mixed-port: MIXED", 1)
+	config := strings.Replace(example(t, "README.md", "config"), "mixed-port: 7890", "mixed-port: MIXED", 1)
 	config = strings.Replace(config, "127.0.0.1:9090", "127.0.0.1:0", 1)
 	d := testkit.Start(t, config)
 	d.Secret = "choose-a-word"
-	run := func(t *testing.T, env []string, name string, args ...string) string {
-		t.Helper()
-		ctx, cancel := context.WithTimeout(t.Context(), time.Minute)
-		defer cancel()
-		cmd := exec.CommandContext(ctx, name, args...)
-		cmd.Env = append(os.Environ(), env...)
-		cmd.Dir = filepath.Join("..", "..")
-		out, err := cmd.CombinedOutput()
-		if err != nil {
-			t.Fatalf("%v\n%s", err, out)
-		}
-		return string(out)
-	}
 	t.Run("curl", func(t *testing.T) {
 		if _, err := exec.LookPath("curl"); err != nil {
 			t.Skip("no curl")
 		}
-		script := strings.Replace(example(t, "curl"), "http://127.0.0.1:9090", d.BaseURL, 1)
-		out := run(t, nil, "sh", "-ec", strings.ReplaceAll(script, "curl ", "curl -sS --fail-with-body --noproxy '*' "))
+		out := runCurl(t, d, example(t, "README.md", "curl"))
 		if !strings.Contains(out, `"meta":true`) || !strings.Contains(out, `"now":"office"`) {
 			t.Error(out)
 		}
@@ -65,7 +105,7 @@ func TestREADME(t *testing.T) {
 	})
 	t.Run("sdk", func(t *testing.T) {
 		file := filepath.Join(t.TempDir(), "main.go")
-		if err := os.WriteFile(file, []byte(example(t, "sdk")), 0o600); err != nil {
+		if err := os.WriteFile(file, []byte(example(t, "README.md", "sdk")), 0o600); err != nil {
 			t.Fatal(err)
 		}
 		out := run(t, []string{"API=" + d.BaseURL, "SECRET=" + d.Secret}, "go", "run", file)
