@@ -23,24 +23,25 @@ func (c *Controller) ListRules(_ *fasthttp.RequestCtx, w server.ListRulesW) rt.R
 	program, stats := c.o.Relay.Rules()
 	return w.JSON200Append(func(b []byte) []byte {
 		b = append(b, `{"rules":[`...)
+		var extra api.RuleExtra // of one rule at a time: there may be many
+		r := api.Rule{Extra: &extra}
 		for i := range program.Len() {
 			if i > 0 {
 				b = append(b, ',')
 			}
-			r := ruleEntity(program, i, &stats[i])
+			fillRule(&r, program, i, &stats[i])
 			b = r.AppendJSON(b)
 		}
 		return append(b, "]}"...)
 	})
 }
 
-func ruleEntity(p *rule.Program, i int, s *rule.Stat) api.Rule {
+// fillRule makes r what the API shows of rule i.
+func fillRule(r *api.Rule, p *rule.Program, i int, s *rule.Stat) {
 	info := p.Info(i)
-	return api.Rule{
-		Index: i, Type: api.RuleType(info.Type), Payload: info.Payload, Proxy: info.Target, Size: info.Size,
-		Extra: &api.RuleExtra{
-			Disabled: p.Off(i), HitCount: int64(s.Hits), HitAt: s.HitAt, MissCount: int64(s.Misses), MissAt: s.MissAt,
-		},
+	r.Index, r.Type, r.Payload, r.Proxy, r.Size = i, api.RuleType(info.Type), info.Payload, info.Target, info.Size
+	*r.Extra = api.RuleExtra{
+		Disabled: p.Off(i), HitCount: int64(s.Hits), HitAt: s.HitAt, MissCount: int64(s.Misses), MissAt: s.MissAt,
 	}
 }
 
