@@ -14,11 +14,18 @@ import (
 
 // ListRuleProviders implements server.Handler.
 func (c *Controller) ListRuleProviders(_ *fasthttp.RequestCtx, w server.ListRuleProvidersW) rt.Reply {
-	list := &api.RuleProviderMap{Providers: make(map[string]api.RuleProvider)}
-	for _, p := range c.o.Relay.RuleProviders() {
-		list.Providers[p.Name] = *ruleProviderEntity(&p)
-	}
-	return w.JSON200(list)
+	all := c.o.Relay.RuleProviders()
+	return w.JSON200Append(func(b []byte) []byte { // in the order of the file
+		b = append(b, `{"providers":{`...)
+		for i := range all {
+			if i > 0 {
+				b = append(b, ',')
+			}
+			b = append(rt.AppendString(b, all[i].Name), ':')
+			b = ruleProviderEntity(&all[i]).AppendJSON(b)
+		}
+		return append(b, "}}"...)
+	})
 }
 
 // GetRuleProvider implements server.Handler.

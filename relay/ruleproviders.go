@@ -51,7 +51,7 @@ func (b *builder) ruleProviders() {
 	b.RuleProviders = make([]*ruleProvider, 0, len(b.Config.RuleProviders))
 	b.ruleSets = make(map[string]*ruleProvider, len(b.Config.RuleProviders))
 	var fresh []*ruleProvider
-	paths := make(map[string]string)
+	paths := make(map[string]*config.RuleProvider)
 	for i := range b.Config.RuleProviders {
 		c := &b.Config.RuleProviders[i]
 		p := b.keptProvider(c)
@@ -61,11 +61,11 @@ func (b *builder) ruleProviders() {
 			}
 			fresh = append(fresh, p)
 		}
-		if other := paths[p.path]; p.path != "" && p.config.Type == "http" && other != "" {
-			b.report(c.Pos, "rule-providers."+c.Name+".path", fmt.Sprintf("the rule provider %q keeps its content in that file", other))
+		if other := paths[p.path]; p.path != "" && other != nil && (c.Type == "http" || other.Type == "http") {
+			b.report(c.Pos, "rule-providers."+c.Name+".path", fmt.Sprintf("the rule provider %q keeps its content in that file", other.Name))
 			continue
 		}
-		paths[p.path] = c.Name
+		paths[p.path] = c
 		b.RuleProviders = append(b.RuleProviders, p)
 		b.ruleSets[c.Name] = p
 	}
@@ -110,25 +110,26 @@ func (b *builder) newProvider(c *config.RuleProvider) *ruleProvider {
 		b.report(c.Pos, "rule-providers."+c.Name+".path", err.Error())
 		return nil
 	}
+	r, mmdb := b.relay, !b.Config.Geo.Mode // the provider may outlive this configuration, and holds no more of it
 	settings := provider.Config[*readSet]{
-		Name: c.Name, Path: p.path, Interval: c.Interval, Log: b.relay.log, Origin: c.URL,
-		Parse: func(data []byte) (*readSet, error) { return b.relay.readSet(p, data, !b.Config.Geo.Mode) },
+		Name: c.Name, Path: p.path, Interval: c.Interval, Log: r.log, Origin: c.URL,
+		Parse: func(data []byte) (*readSet, error) { return r.readSet(p, data, mmdb) },
 		Use: func(s *readSet) {
 			p.set.Replace(s.content)
-			b.relay.geo.wake()
+			r.geo.wake()
 			if s.content.Count > largeSet {
 				debug.FreeOSMemory() // what reading it took is as much again
 			}
 		},
 	}
-	if b.relay.store != nil {
-		settings.Memory = b.relay.store.Memory()
+	if r.store != nil {
+		settings.Memory = r.store.Memory()
 	}
 	switch c.Type {
 	case "http":
 		settings.Kind = provider.HTTP
 		settings.Get = func(ctx context.Context, have fetch.Validators) (*fetch.Response, error) {
-			return b.relay.download(ctx, p, have)
+			return r.download(ctx, p, have)
 		}
 	case "file":
 		settings.Kind = provider.File
@@ -193,7 +194,7 @@ func (r *Relay) readDomains(p *ruleProvider, data []byte) (*match.Domains, rules
 		return ruleset.ReadDomains(data, p.format)
 	}
 	return ruleset.ReadDomainsCached(data, p.format, p.path+".compiled", func(err error) {
-		r.log.Warn(fmt.Sprintf("rule provider %q: the compiled set cannot be kept: %v", p.config.Name, err))
+		r.log.Info(fmt.Sprintf("rule provider %q: the compiled set cannot be kept: %v", p.config.Name, err))
 	})
 }
 

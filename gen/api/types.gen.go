@@ -1500,7 +1500,7 @@ type RouteQuery struct {
 	// Trace Whether every rule that was looked at is to be listed.
 	Trace bool `json:"trace,omitempty"`
 
-	// Type The kind of that inbound, as in the metadata of a connection, in any case.
+	// Type The kind of that inbound, as in the metadata of a connection, in any case; Socks5 if empty.
 	//
 	// Example: HTTPS
 	Type string `json:"type,omitempty"`
