@@ -72,6 +72,7 @@ bench-rules: build ## what rules cost, by themselves and behind a connection
 	$(GO) run ./tests/bench -binary ./$(BIN) -rules
 
 bench-quick: build ## the two-minute form
+	$(GO) run ./tests/bench/figures
 	$(GO) run ./tests/bench -binary ./$(BIN) -quick
 
 check: lint test cross ## what CI runs, but for what it installs

@@ -3,6 +3,7 @@ package match
 import (
 	"encoding/binary"
 	"errors"
+	"fmt"
 	"math/bits"
 )
 
@@ -22,7 +23,11 @@ type table struct {
 
 const headSize = 2
 
+// maxNames bounds the names of one set: a file of two bytes a line has very many.
+const maxNames = 1 << 24
+
 var (
+	errTooMany  = fmt.Errorf("more than %d names", maxNames)
 	errTooLarge = errors.New("the names are more than 4 GiB")
 	// errHostile is about names that were made to collide; no list of real names comes near.
 	errHostile = errors.New("the names collide in the hash table, as if they were chosen for it")
@@ -60,7 +65,10 @@ func (t *table) value(off uint32) uint32 {
 // build makes the records findable. Of equal names the first stays: merge is told of it and of the
 // one that goes. Records are moved together on the way.
 func (t *table) build(merge func(stays, goes uint32)) error {
-	if uint64(len(t.arena)) >= 1<<32-1 {
+	switch {
+	case t.n > maxNames:
+		return errTooMany
+	case uint64(len(t.arena)) >= 1<<32-1:
 		return errTooLarge
 	}
 	size := 1 << bits.Len(uint(t.n+t.n/3+1))
