@@ -42,6 +42,8 @@ type geoData struct {
 	sets  map[geoKey]*rule.Set // all that were ever referred to
 	retry map[geo.Kind]retry
 	said  map[geo.Kind]string // what kept it from being loaded
+	// broken are the files that are there and of no use: others are downloaded in their place.
+	broken map[geo.Kind]bool
 
 	countries, systems atomic.Pointer[geo.DB] // that are in use; to show where addresses are
 }
@@ -56,7 +58,7 @@ func newGeoData(home string, log *slog.Logger) *geoData {
 	return &geoData{
 		home: home, log: log, poke: make(chan struct{}, 1),
 		sets: make(map[geoKey]*rule.Set), retry: make(map[geo.Kind]retry),
-		said: make(map[geo.Kind]string),
+		said: make(map[geo.Kind]string), broken: make(map[geo.Kind]bool),
 	}
 }
 
@@ -119,6 +121,9 @@ func (g *geoData) fill(keys map[geoKey]bool) {
 		if err == nil {
 			err = g.load(kind, names, data)
 		}
+		g.mu.Lock()
+		g.broken[kind] = err != nil
+		g.mu.Unlock()
 		if err != nil {
 			g.warn(kind, fmt.Sprintf("%s: the rules that need it do not match: %v", path, err))
 		}
@@ -250,6 +255,7 @@ func (g *geoData) settle(kind geo.Kind, err error) {
 	defer g.mu.Unlock()
 	if err == nil {
 		delete(g.retry, kind)
+		delete(g.broken, kind)
 		return
 	}
 	wait := min(max(2*g.retry[kind].wait, firstRetry), lastRetry)
@@ -314,9 +320,13 @@ func (g *geoData) due(now time.Time) (kinds []geo.Kind, next time.Duration) {
 func (g *geoData) dueAt(kind geo.Kind, c *config.Geo) (at time.Time, never bool) {
 	g.mu.Lock()
 	retry, waits := g.retry[kind]
+	broken := g.broken[kind]
 	g.mu.Unlock()
 	path := geo.Find(kind, g.home)
 	st, err := os.Stat(path)
+	if broken {
+		path = ""
+	}
 	switch {
 	case path != "" && err == nil && (!c.AutoUpdate || c.UpdateInterval <= 0):
 		return time.Time{}, true

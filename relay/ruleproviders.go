@@ -280,7 +280,7 @@ func (r *Relay) UpdateRuleProvider(ctx context.Context, name string) (known bool
 	if p == nil {
 		return false, nil
 	}
-	return true, p.source.Update(ctx)
+	return true, p.source.Refresh(ctx)
 }
 
 // sources keeps the rule providers of what runs up to date.

@@ -47,6 +47,33 @@ func TestUpdatesShareOneRun(t *testing.T) {
 	})
 }
 
+// TestRefresh does not take what a run brings that began before it.
+func TestRefresh(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		g := &fakeGet{get: slow}
+		s := New(Config[string]{Kind: HTTP, Path: filepath.Join(t.TempDir(), "list"), Parse: parse, Get: g.do})
+		start := time.Now()
+		done := make(chan error)
+		go func() { done <- s.Update(t.Context()) }()
+		time.Sleep(time.Second)
+		for range 3 { // which share one
+			go func() { done <- s.Refresh(t.Context()) }()
+		}
+		gone, cancel := context.WithCancel(t.Context())
+		go func() { done <- s.Refresh(gone) }()
+		synctest.Wait()
+		cancel()
+		if err := <-done; !errors.Is(err, context.Canceled) {
+			t.Error(err)
+		}
+		for range 4 {
+			must(t, <-done)
+		}
+		wantGaps(t, g.gaps(start), 0, time.Minute)
+		must(t, s.Refresh(t.Context()))
+	})
+}
+
 func TestFailuresAreShared(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		g := &fakeGet{get: func(ctx context.Context) (*fetch.Response, error) {

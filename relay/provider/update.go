@@ -88,6 +88,21 @@ func (s *Source[T]) Update(ctx context.Context) error {
 	}
 }
 
+// Refresh is Update for one who knows that the source has something new: it is not content with a run
+// that began before the call.
+func (s *Source[T]) Refresh(ctx context.Context) error {
+	t, mine := s.turns.enter()
+	if mine {
+		return s.attempt(ctx, t)
+	}
+	select {
+	case <-t.done:
+	case <-ctx.Done():
+		return ctx.Err()
+	}
+	return s.Update(ctx)
+}
+
 // attempt does what Update promises, in a turn of its own.
 func (s *Source[T]) attempt(ctx context.Context, t *turn) error {
 	defer s.turns.leave(t)

@@ -3,6 +3,7 @@ package e2e
 import (
 	"bytes"
 	"encoding/binary"
+	"fmt"
 	"io"
 	"net"
 	"net/http"
@@ -271,21 +272,30 @@ func TestGeoUpdates(t *testing.T) {
 // TestGeoAutoUpdate has data that is older than the configuration likes.
 func TestGeoAutoUpdate(t *testing.T) {
 	w, urls := geoWeb(t)
-	base := urls + answering(t, "a", "b") + ruleLines("rules", inner+"GEOSITE,shop,a\nMATCH,b")
-	d := testkit.Start(t, "mixed-port: MIXED\n"+base)
+	nodes := answering(t, "a", "b")
+	d := testkit.Start(t, "mixed-port: MIXED\n"+urls+nodes+ruleLines("rules", inner+"GEOSITE,shop,a\nMATCH,b"))
 	becomes(t, d, "shop.test", "a")
 	w.text("/geosite", dat("shop", site(suffixSite, "mall.test")))
-	load(t, d, "geo-auto-update: true\ngeo-update-interval: 1\n"+base)
-	takes(t, d, "mall.test", "b") // it is new enough
 	old := time.Now().Add(-61 * time.Minute)
 	if err := os.Chtimes(filepath.Join(d.Home, "GeoSite.dat"), old, old); err != nil {
 		t.Fatal(err)
 	}
-	load(t, d, "geo-auto-update: true\ngeo-update-interval: 2\n"+base)
-	takes(t, d, "mall.test", "b")
-	load(t, d, "geo-auto-update: true\ngeo-update-interval: 1\n"+base)
+	// Rounds of downloads come one after the other: when the second has brought something, the first
+	// is over.
+	with := func(hours int, rules string) {
+		t.Helper()
+		load(t, d, fmt.Sprintf("geo-auto-update: true\ngeo-update-interval: %d\n", hours)+urls+nodes+ruleLines("rules", inner+rules+"GEOSITE,shop,a\nMATCH,b"))
+	}
+	with(2, "IP-ASN,64500,a,no-resolve\n")
+	becomes(t, d, "198.51.100.1", "a")
+	with(2, "IP-ASN,64500,a,no-resolve\nGEOIP,CN,a,no-resolve\n")
+	becomes(t, d, "203.0.113.77", "a")
+	if got := asked(w); got != [4]int{1, 1, 1, 0} {
+		t.Errorf("downloads: %v", got)
+	}
+	with(1, "")
 	becomes(t, d, "mall.test", "a")
-	if got := asked(w); got != [4]int{2, 0, 0, 0} {
+	if got := asked(w); got != [4]int{2, 1, 1, 0} {
 		t.Errorf("downloads: %v", got)
 	}
 }
@@ -293,10 +303,12 @@ func TestGeoAutoUpdate(t *testing.T) {
 // TestGeodataMode takes countries from the one file or from the other.
 func TestGeodataMode(t *testing.T) {
 	w, urls := geoWeb(t)
-	base := urls + answering(t, "a", "b") + ruleLines("rules", inner+"GEOIP,cn,a,no-resolve\nMATCH,b")
+	base := urls + answering(t, "a", "b", "c") + ruleLines("rules", inner+"AND,((DST-PORT,81),(RULE-SET,lines)),c\nGEOIP,cn,a,no-resolve\nMATCH,b") +
+		"rule-providers: {lines: {type: inline, behavior: classical, payload: ['GEOIP,cn,no-resolve']}}\n"
 	d := testkit.Start(t, "mixed-port: MIXED\ngeodata-mode: true\n"+base)
 	becomes(t, d, "192.0.2.77", "a")
 	takes(t, d, "[2001:db8:2::7]", "a")
+	takes(t, d, "192.0.2.77:81", "c")
 	takes(t, d, "203.0.113.77", "b")
 	if got := asked(w); got != [4]int{0, 0, 0, 1} {
 		t.Errorf("downloads: %v", got)
@@ -307,6 +319,8 @@ func TestGeodataMode(t *testing.T) {
 	load(t, d, base)
 	becomes(t, d, "203.0.113.77", "a")
 	takes(t, d, "192.0.2.77", "b")
+	takes(t, d, "203.0.113.77:81", "c") // sets refer to the other file, too
+	takes(t, d, "192.0.2.77:81", "b")
 	if got := asked(w); got != [4]int{0, 1, 0, 1} {
 		t.Errorf("downloads: %v", got)
 	}
@@ -315,7 +329,7 @@ func TestGeodataMode(t *testing.T) {
 	takes(t, d, "203.0.113.77", "b")
 }
 
-// TestGeoBrokenFile starts with a file that is none: the daemon runs, says so, and takes a good one.
+// TestGeoBrokenFile meets a file that is none: the daemon runs, says so, and fetches a good one.
 func TestGeoBrokenFile(t *testing.T) {
 	_, urls := geoWeb(t)
 	d := testkit.Start(t, "mixed-port: MIXED\n"+urls+answering(t, "a", "b")+ruleLines("rules", inner+"MATCH,b"))
@@ -324,10 +338,7 @@ func TestGeoBrokenFile(t *testing.T) {
 	}
 	load(t, d, urls+answering(t, "a", "b")+ruleLines("rules", inner+"GEOSITE,shop,a\nMATCH,b"))
 	d.WaitLog(t, "GeoSite.dat: the rules that need it do not match: ")
-	if status, body := d.Do(t, "POST", "/configs/geo", ""); status != 204 {
-		t.Errorf("%d %s", status, body)
-	}
-	takes(t, d, "shop.test", "a")
+	becomes(t, d, "shop.test", "a")
 }
 
 // TestGeoDownloadsEnd stops while a server is silent.

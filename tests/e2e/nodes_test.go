@@ -278,6 +278,7 @@ func TestLoop(t *testing.T) {
 	if _, err := fetch(t, fmt.Sprintf("127.0.0.1:%d", port), "http://example.test/"); err == nil {
 		t.Error("a loop led somewhere")
 	}
+	d.WaitLog(t, "connects to itself in a loop")
 	if status, _ := d.Do(t, "GET", "/version", ""); status != 200 {
 		t.Error(status)
 	}
