@@ -178,14 +178,17 @@ func locate(ctx context.Context, leaf outbound.Outbound, f *flow.Flow) error {
 	return err
 }
 
+// maxTries bounds the nodes that one association is tried with: a rematch can lead to one again.
+const maxTries = 64
+
 // openPacket opens the association of one source with one target.
 func (e *Engine) openPacket(ctx context.Context, f *flow.Flow, dial nat.Dial, end func()) (*nat.Session, error) {
 	s := e.current.Load()
 	r, err := e.route(ctx, s, f)
 	var conn flow.PacketConn
-	for err == nil {
+	for tries := 0; err == nil; tries++ {
 		conn, err = dial(r.leaf, func() (flow.PacketConn, error) { return r.leaf.DialPacket(ctx, f) })
-		if !errors.Is(err, flow.ErrNoUDP) || r.rule == rule.None {
+		if !errors.Is(err, flow.ErrNoUDP) || r.rule == rule.None || tries == maxTries {
 			break
 		}
 		r, err = e.reroute(ctx, s, f, &r) // the way to a node may not carry it

@@ -59,6 +59,7 @@ func newSetup(t *testing.T, mode Mode, rules ...string) *setup {
 		"DIRECT": direct, "leaf": leaf, "PASS": named("PASS", "Pass", true),
 		"REJECT": &node{info: outbound.Info{Name: "REJECT", Type: "Reject", UDP: true}, err: flow.ErrRejected},
 		"far":    &node{info: outbound.Info{Name: "far", Type: "Socks5", UDP: true}, err: flow.ErrNoUDP},
+		"again":  outbound.NewRematch(outbound.Info{Name: "again", Type: "Rematch", UDP: true}, "", ""),
 		"outer":  &group{node: *named("outer", "Selector", false), to: inner},
 		"mute":   &group{node: *named("mute", "Selector", false), to: direct}, // disable-udp
 	}
@@ -131,15 +132,20 @@ func TestRoute(t *testing.T) {
 
 // TestUDPGoesOn tries the next rule when the way to a node turns out to carry no UDP.
 func TestUDPGoesOn(t *testing.T) {
-	s := newSetup(t, ByRule, "MATCH,far", "MATCH,REJECT")
-	var tried []any
-	_, err := s.openPacket(t.Context(), to(flow.UDP, "a.test"), func(key any, open func() (flow.PacketConn, error)) (flow.PacketConn, error) {
-		tried = append(tried, key)
-		return open()
-	}, func() {})
-	if len(tried) != 2 || !errors.Is(err, flow.ErrRejected) {
-		t.Errorf("%d tried, %v", len(tried), err)
+	f := func(wantErr error, wantTried int, rules ...string) {
+		t.Helper()
+		s := newSetup(t, ByRule, rules...)
+		tried := 0
+		_, err := s.openPacket(t.Context(), to(flow.UDP, "a.test"), func(_ any, open func() (flow.PacketConn, error)) (flow.PacketConn, error) {
+			tried++
+			return open()
+		}, func() {})
+		if tried != wantTried || !errors.Is(err, wantErr) {
+			t.Errorf("%q: %d tried, %v; want %d, %v", rules, tried, err, wantTried, wantErr)
+		}
 	}
+	f(flow.ErrRejected, 2, "MATCH,far", "MATCH,REJECT")
+	f(flow.ErrNoUDP, maxTries+1, "MATCH,far", "MATCH,again") // which leads back to far
 }
 
 // TestLogPhrases holds the texts that programs read.
