@@ -188,7 +188,7 @@ func TestLabConfig(t *testing.T) {
 			t.Errorf("%s", d)
 		}
 	}
-	if len(diags) < 40 {
+	if len(diags) < 20 {
 		t.Errorf("only %d things to say", len(diags))
 	}
 }
