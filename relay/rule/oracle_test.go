@@ -13,6 +13,7 @@ import (
 
 	"github.com/switchyard-proxy/switchyard/relay/flow"
 	"github.com/switchyard-proxy/switchyard/relay/match"
+	"github.com/switchyard-proxy/switchyard/tests/testkit"
 )
 
 // The oracle walks a list of rules in order and judges each from its text. It shares no code with the
@@ -216,6 +217,9 @@ func (o *oracle) listHas(name, host string) bool {
 
 // patternHas says whether host is one of the names that a line of a domain set stands for.
 func patternHas(line, host string) bool {
+	if name := strings.TrimLeft(line, "+."); !strings.Contains(name, "*") && !strings.HasSuffix(host, name) {
+		return false // which most lines of a long list are
+	}
 	if rest, ok := strings.CutPrefix(line, "+."); ok {
 		return patternHas(rest, host) || patternHas("."+rest, host)
 	}
@@ -482,7 +486,8 @@ func (w *world) flow() flow.Flow {
 // TestOracle compares programs with the oracle, at every place that matching can go on from.
 func TestOracle(t *testing.T) {
 	compared, programs := 0, 3000
-	if testing.Short() {
+	few := testing.Short() || testkit.Race
+	if few {
 		programs = 200
 	}
 	seed := uint64(1)
@@ -543,7 +548,7 @@ func TestOracle(t *testing.T) {
 		}
 	}
 	t.Logf("%d comparisons", compared)
-	if !testing.Short() && compared < 1_000_000 {
+	if !few && compared < 1_000_000 {
 		t.Errorf("only %d comparisons", compared)
 	}
 }

@@ -66,7 +66,7 @@ func Binary(t testing.TB) string {
 			return
 		}
 		args := []string{"build", "-o", binary.path}
-		if raceEnabled {
+		if Race {
 			args = append(args, "-race")
 		}
 		out, err := exec.Command("go", append(args, "github.com/switchyard-proxy/switchyard/cmd/switchyard")...).CombinedOutput()

@@ -2,4 +2,5 @@
 
 package testkit
 
-const raceEnabled = false
+// Race says whether the tests run under the race detector, which makes them some ten times slower.
+const Race = false
