@@ -86,7 +86,7 @@ func (c *Config) checkRules(d *decoder, names []string) {
 			}
 		}
 	}
-	knownSubs, told := set(subs), make(map[string]bool)
+	knownSubs := set(subs)
 	check := func(path string, r *Rule) {
 		switch {
 		case r.Type == "":
@@ -104,13 +104,41 @@ func (c *Config) checkRules(d *decoder, names []string) {
 		for j := range s.Rules {
 			check(fmt.Sprintf("sub-rules[%s][%d]", s.Name, j), &s.Rules[j])
 		}
-		if loop := findLoop(s.Name, calls); loop != nil && !told[s.Name] {
-			for _, name := range loop {
-				told[name] = true
+	}
+	for _, loop := range circles(subs, calls) {
+		i := slices.Index(subs, loop[0])
+		d.report(Error, c.SubRules[i].Pos, "sub-rules."+loop[0], "circular references ["+strings.Join(loop, "->")+"]", "")
+	}
+}
+
+// maxCircles bounds the circles that are told of one configuration.
+const maxCircles = 20
+
+// circles are the ways that lead back to where they begin, each once, found in one walk.
+func circles(names []string, next map[string][]string) (loops [][]string) {
+	var way []string
+	at := make(map[string]int) // on the way, from 1; -1 for what has been walked
+	var walk func(name string)
+	walk = func(name string) {
+		way = append(way, name)
+		at[name] = len(way)
+		for _, n := range next[name] {
+			switch i := at[n]; {
+			case i > 0 && len(loops) < maxCircles:
+				loops = append(loops, append(slices.Clone(way[i-1:]), n))
+			case i == 0:
+				walk(n)
 			}
-			d.report(Error, s.Pos, "sub-rules."+s.Name, "circular references ["+strings.Join(loop, "->")+"]", "")
+		}
+		at[name] = -1
+		way = way[:len(way)-1]
+	}
+	for _, name := range names {
+		if at[name] == 0 {
+			walk(name)
 		}
 	}
+	return loops
 }
 
 // Text is the rule as a line.
