@@ -8,6 +8,7 @@ import (
 	"fmt"
 	"log/slog"
 	"os"
+	"runtime/debug"
 	"slices"
 	"sync"
 	"sync/atomic"
@@ -207,6 +208,9 @@ func (r *Relay) apply(c *config.Config, off map[int]bool) (err error) {
 	r.geo.wake()
 	for _, change := range changes {
 		change.Commit()
+	}
+	if len(c.Rules) > largeSet {
+		debug.FreeOSMemory() // reading it took several times what is kept
 	}
 	return nil
 }

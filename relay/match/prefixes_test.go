@@ -150,7 +150,7 @@ func checkPrefixes(t *testing.T, p *Prefixes, n int, ranges [][2]netip.Addr, pre
 	}
 }
 
-// random is a prefix out of few addresses, often a short one.
+// randomPrefix is one out of few addresses, often a very short or a very long one.
 func randomPrefix(r *rand.Rand) netip.Prefix {
 	a := randomAddr(r)
 	return netip.PrefixFrom(a, pick(r, r.IntN(a.BitLen()+1), a.BitLen()-r.IntN(5), r.IntN(5)))

@@ -188,6 +188,21 @@ func TestCollisions(t *testing.T) {
 	}
 }
 
+// TestSlots leaves a quarter of the slots free, and at least one.
+func TestSlots(t *testing.T) {
+	var names []numbered
+	for n := range 200 {
+		x := NewIndex()
+		for _, a := range names {
+			x.Add(a.text, a.number)
+		}
+		if err := x.Build(); err != nil || 4*n > 3*len(x.t.slots) || n == len(x.t.slots) {
+			t.Errorf("%d names have %d slots, %v", n, len(x.t.slots), err)
+		}
+		names = append(names, numbered{domain(n), int32(n)})
+	}
+}
+
 // TestSpread has names as they are: none is far from its slot, and the filter knows most that are
 // not there.
 func TestSpread(t *testing.T) {
