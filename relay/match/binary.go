@@ -6,6 +6,7 @@ import (
 	"errors"
 	"hash/crc32"
 	"io"
+	"math"
 )
 
 // A set of names as it is kept on disk, ready to be asked: the magic, the counts, the arena, the slots
@@ -88,7 +89,7 @@ func ReadBinary(r io.Reader, size int64) (*Domains, error) {
 // fits says whether all that the head announces is within size bytes, and possible.
 func (h *binaryHead) fits(size int64) bool {
 	most := uint64(max(size, 0))
-	if h.Arena > most || h.Slots > most/8 || h.Filter > most/8 || h.Count > 1<<40 || h.Root > 255 {
+	if h.Arena > most || h.Slots > most/8 || h.Filter > most/8 || h.Count > math.MaxInt32 || h.Root > 255 {
 		return false
 	}
 	return h.Arena+8*h.Slots+8*h.Filter <= most && h.Records <= h.Arena && h.Records < h.Slots &&

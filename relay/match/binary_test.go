@@ -185,12 +185,12 @@ func TestHostileBinary(t *testing.T) {
 	f("three slots", false, binaryHead{Slots: 3, Filter: 1}, "", 0, 0, 0, 0)
 	f("three words of filter", false, binaryHead{Slots: 1, Filter: 3}, "", 0, 0, 0, 0)
 	f("a root of two bytes", false, binaryHead{Slots: 1, Filter: 1, Root: 256}, "", 0, 0)
-	f("too many to be counted", false, binaryHead{Slots: 1, Filter: 1, Count: 1<<40 + 1}, "", 0, 0)
+	f("too many to be counted", false, binaryHead{Slots: 1, Filter: 1, Count: 1 << 31}, "", 0, 0)
 	f("as many records as slots", false, binaryHead{Records: 1, Arena: 3, Slots: 1, Filter: 1}, "\x01\x01a", 1, 0)
 }
 
 func TestHeadFits(t *testing.T) {
-	h := binaryHead{Count: 1 << 40, Records: 7, Arena: 40, Slots: 8, Filter: 4, Root: 255}
+	h := binaryHead{Count: 1<<31 - 1, Records: 7, Arena: 40, Slots: 8, Filter: 4, Root: 255}
 	const all = 40 + 8*8 + 8*4
 	if !h.fits(all) || h.fits(all-1) {
 		t.Errorf("%+v fits into %d bytes: %v, into %d: %v", h, all, h.fits(all), all-1, h.fits(all-1))

@@ -18,6 +18,7 @@ type table struct {
 	slots  []uint64
 	filter []uint64
 	n      int // records
+	steps  int // that build may still take from slot to slot
 	width  int
 }
 
@@ -74,6 +75,7 @@ func (t *table) build(merge func(stays, goes uint32)) error {
 	size := 1 << bits.Len(uint(t.n+t.n/3+1))
 	t.slots = make([]uint64, size)
 	t.filter = make([]uint64, max(1, 1<<bits.Len(uint(t.n/8))))
+	t.steps = 16*t.n + 1<<24 // names that nobody chose need two or three each
 	n, w := 0, 0
 	var batch [32]uint64
 	for r := 0; r < len(t.arena); {
@@ -112,6 +114,9 @@ func (t *table) place(h uint64, name []byte) (slot int, old uint32, err error) {
 	for i := range uint64(maxProbes) {
 		at := (h + i) & mask
 		s := t.slots[at]
+		if t.steps--; t.steps < 0 {
+			break
+		}
 		if s == 0 {
 			return int(at), 0, nil
 		}

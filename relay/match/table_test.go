@@ -99,11 +99,10 @@ func TestIndexOfLongNames(t *testing.T) {
 	f("", 9, 9)
 }
 
-// colliding are n names that want one and the same slot of size.
-func colliding(n int, size uint64) []string {
+// colliding are n names that want the slot home of size.
+func colliding(n int, size, home uint64) []string {
 	const letters = "abcdefghijklmnopqrstuvwxyz012345"
 	var names []string
-	home := finish(hashOf("www.first.test")) & (size - 1)
 	for base := 0; ; base++ {
 		name := [...]byte{3: letters[base&31], 4: letters[base>>5&31], 5: letters[base>>10&31], 6: '.', 7: 't'}
 		rest := hashOf(name[3:])
@@ -122,7 +121,7 @@ func colliding(n int, size uint64) []string {
 
 func TestCollidingNames(t *testing.T) {
 	const size = 8192 // slots for so many names
-	names := colliding(maxProbes+1, size)
+	names := colliding(maxProbes+1, size, 4711)
 	var b DomainsBuilder
 	for _, name := range names[:maxProbes] {
 		if err := b.Exact(name); err != nil {
@@ -151,6 +150,21 @@ func TestCollidingNames(t *testing.T) {
 	}
 	if _, err := b.Build(); !errors.Is(err, errHostile) {
 		t.Errorf("one name more: %v", err)
+	}
+}
+
+// TestManyCollisions refuses names that collide in groups, each of which is small enough.
+func TestManyCollisions(t *testing.T) {
+	var b DomainsBuilder
+	for home := range uint64(3) { // far from each other
+		for _, name := range colliding(maxProbes-100, 1<<14, home*5000) {
+			if err := b.Exact(name); err != nil {
+				t.Fatal(err)
+			}
+		}
+	}
+	if _, err := b.Build(); !errors.Is(err, errHostile) {
+		t.Error(err)
 	}
 }
 
