@@ -42,8 +42,8 @@ type Relay interface {
 	// SwitchRules switches rules off or on by index, all or none; rule.ErrNoRule is that one is not
 	// there.
 	SwitchRules(off map[int]bool) error
-	// Explain says where f would go. With an error it goes nowhere.
-	Explain(ctx context.Context, f *flow.Flow, trace bool) (*engine.Explanation, error)
+	// Explain says where f, which who would open, would go. With an error it goes nowhere.
+	Explain(ctx context.Context, f *flow.Flow, who flow.Process, trace bool) (*engine.Explanation, error)
 	RuleProviders() []ruleset.Info // in the order of the file
 	RuleProvider(name string) (info ruleset.Info, known bool)
 	// UpdateRuleProvider loads a rule provider anew, or leaves it as it is.

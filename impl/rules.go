@@ -76,7 +76,7 @@ func (c *Controller) MatchRules(_ *fasthttp.RequestCtx, body *api.RouteQuery, w 
 	}
 	ctx, cancel := context.WithTimeout(c.ctx, explainTimeout)
 	defer cancel()
-	x, err := c.o.Relay.Explain(ctx, f, body.Trace)
+	x, err := c.o.Relay.Explain(ctx, f, processOf(body), body.Trace)
 	return w.JSON200(routeEntity(x, err))
 }
 
@@ -120,15 +120,20 @@ func flowOf(q *api.RouteQuery) (*flow.Flow, error) {
 		}
 	}
 	f.Source = netip.AddrPortFrom(source, uint16(q.SourcePort))
-	f.Process = flow.Process{LookedUp: true}
-	if q.Process != "" || q.UID != nil {
-		var uid int64
-		if q.UID != nil {
-			uid = *q.UID
-		}
-		f.Process = flow.FoundProcess(uint32(uid), q.Process)
-	}
 	return f, nil
+}
+
+// processOf is what is said of the process.
+func processOf(q *api.RouteQuery) flow.Process {
+	switch {
+	case q.UID != nil:
+		return flow.FoundProcess(uint32(*q.UID), q.Process)
+	case q.Process != "":
+		p := flow.FoundProcess(0, q.Process)
+		p.NoUser = true
+		return p
+	}
+	return flow.Process{LookedUp: true}
 }
 
 func parseAddr(key, s string) (netip.Addr, error) {
@@ -150,7 +155,7 @@ func routeEntity(x *engine.Explanation, err error) *api.Route {
 		r.Error = &text
 	}
 	if x.Rule != rule.None {
-		r.Rule = matchedRule(x.Rule, x.SubRule, &x.Info)
+		r.Rule = matchedRule(x.Rule, x.List, &x.Info)
 	}
 	if l := x.Lookup; l != nil {
 		r.Lookup = &api.RouteLookup{Host: l.Host, Addresses: make([]string, 0, len(l.Addrs))}
@@ -164,15 +169,15 @@ func routeEntity(x *engine.Explanation, err error) *api.Route {
 	}
 	for i := range x.Trace {
 		s := &x.Trace[i]
-		r.Trace = append(r.Trace, api.RouteStep{Rule: *matchedRule(s.Rule, s.SubRule, &s.Info), Holds: s.Holds, Why: s.Why})
+		r.Trace = append(r.Trace, api.RouteStep{Rule: *matchedRule(s.Rule, s.List, &s.Info), Holds: s.Holds, Why: s.Why})
 	}
 	return r
 }
 
-func matchedRule(i int, sub bool, info *rule.Info) *api.MatchedRule {
+func matchedRule(i int, list string, info *rule.Info) *api.MatchedRule {
 	r := &api.MatchedRule{Index: i, List: "rules", Type: api.RuleType(info.Type), Payload: info.Payload, Proxy: info.Target}
-	if sub {
-		r.List = "sub-rules"
+	if list != "" {
+		r.List = "sub-rules[" + list + "]"
 	}
 	return r
 }

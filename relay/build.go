@@ -42,6 +42,7 @@ type Running struct {
 	ruleSets map[string]*ruleProvider
 	counters *rule.Counters
 	geo      map[geoKey]bool // what the rules refer to
+	usedSets map[string]bool // the rule providers that they refer to
 	off      map[int]bool    // the rules that are switched off
 }
 

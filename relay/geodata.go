@@ -6,7 +6,10 @@ import (
 	"fmt"
 	"log/slog"
 	"os"
+	"path/filepath"
+	"slices"
 	"strconv"
+	"strings"
 	"sync"
 	"sync/atomic"
 	"time"
@@ -34,15 +37,37 @@ type geoData struct {
 	poke  chan struct{}                        // tells run that something may be due
 
 	updating sync.Mutex // one update at a time
+	loading  sync.Mutex // one reading of files at a time; it guards the next three
+
+	seen   map[geo.Kind]look   // of the files that were read last
+	broken map[geo.Kind]bool   // files that are there and of no use: others are downloaded in their place
+	said   map[geo.Kind]string // what kept a file from being read
 
 	mu    sync.Mutex
-	sets  map[geoKey]*rule.Set // all that were ever referred to
+	sets  map[geoKey]*geoSet
 	retry map[geo.Kind]retry
-	said  map[geo.Kind]string // what kept it from being loaded
-	// broken are the files that are there and of no use: others are downloaded in their place.
-	broken map[geo.Kind]bool
 
 	countries, systems atomic.Pointer[geo.DB] // that are in use; to show where addresses are
+}
+
+// geoSet is a set that rules refer to, or did.
+type geoSet struct {
+	rule.Set
+	born time.Time
+}
+
+// look is what tells, without reading it, that a file is another.
+type look struct {
+	path    string
+	written time.Time
+	size    int64
+}
+
+func lookAt(path string) (l look) {
+	if st, err := os.Stat(path); err == nil {
+		l = look{path, st.ModTime(), st.Size()}
+	}
+	return l
 }
 
 // retry is when a download that failed is tried again.
@@ -54,8 +79,8 @@ type retry struct {
 func newGeoData(home string, log *slog.Logger) *geoData {
 	return &geoData{
 		home: home, log: log, poke: make(chan struct{}, 1),
-		sets: make(map[geoKey]*rule.Set), retry: make(map[geo.Kind]retry),
-		said: make(map[geo.Kind]string), broken: make(map[geo.Kind]bool),
+		sets: make(map[geoKey]*geoSet), retry: make(map[geo.Kind]retry),
+		seen: make(map[geo.Kind]look), broken: make(map[geo.Kind]bool), said: make(map[geo.Kind]string),
 	}
 }
 
@@ -64,7 +89,10 @@ type geoUse struct {
 	data *geoData
 	mmdb bool // countries are in the .mmdb
 	keys map[geoKey]bool
+	most int // keys; 0 for no bound
 }
+
+var errManyGeoNames = errors.New("one rule set names too many lists and countries")
 
 func (g *geoData) use(c *config.Config) *geoUse {
 	return &geoUse{data: g, mmdb: !c.Geo.Mode, keys: make(map[geoKey]bool)}
@@ -72,6 +100,9 @@ func (g *geoData) use(c *config.Config) *geoUse {
 
 func (u *geoUse) set(kind geo.Kind, name string) (*rule.Set, error) {
 	key := geoKey{kind, name}
+	if u.most > 0 && len(u.keys) >= u.most && !u.keys[key] {
+		return nil, errManyGeoNames
+	}
 	u.keys[key] = true
 	return u.data.set(key), nil
 }
@@ -94,46 +125,93 @@ func (g *geoData) set(key geoKey) *rule.Set {
 	defer g.mu.Unlock()
 	s := g.sets[key]
 	if s == nil {
-		s = new(rule.Set)
+		s = &geoSet{born: time.Now()}
 		g.sets[key] = s
 	}
-	return s
+	return &s.Set
+}
+
+// keepUnused is how long a set is kept that no rule refers to: a rule set that is being read may.
+const keepUnused = 10 * time.Minute
+
+// forget drops sets that no rule refers to.
+func (g *geoData) forget(used map[geoKey]bool) {
+	g.mu.Lock()
+	defer g.mu.Unlock()
+	for key, s := range g.sets {
+		if !used[key] && time.Since(s.born) > keepUnused {
+			delete(g.sets, key)
+		}
+	}
 }
 
 // fill loads those of the sets that hold nothing yet.
 func (g *geoData) fill(keys map[geoKey]bool) {
-	byKind := make(map[geo.Kind][]string)
-	for key := range keys {
-		if g.set(key).Content() == nil {
-			byKind[key.kind] = append(byKind[key.kind], key.name)
-		}
+	g.loading.Lock()
+	defer g.loading.Unlock()
+	for kind, names := range g.byKind(keys, true) {
+		g.read(kind, names)
 	}
-	for kind, names := range byKind {
+}
+
+// catchUp loads what rules refer to out of files that are new or have changed, and what an earlier
+// reading was too early for.
+func (g *geoData) catchUp() {
+	used, _ := g.inUse()
+	g.forget(used)
+	g.loading.Lock()
+	defer g.loading.Unlock()
+	all, empty := g.byKind(used, false), g.byKind(used, true)
+	for kind, names := range all {
 		path := geo.Find(kind, g.home)
 		if path == "" {
-			g.warn(kind, fmt.Sprintf("%s is not there: the rules that need it do not match until it is", kind.File()))
-			continue
+			continue // run downloads it
 		}
-		data, err := readGeo(path)
-		if err == nil {
-			err = g.load(kind, names, data)
+		if g.seen[kind] == lookAt(path) {
+			names = empty[kind]
 		}
-		g.mu.Lock()
-		g.broken[kind] = err != nil
-		g.mu.Unlock()
-		if err != nil {
-			g.warn(kind, fmt.Sprintf("%s: the rules that need it do not match: %v", path, err))
+		if len(names) > 0 {
+			g.read(kind, names)
 		}
+	}
+}
+
+// byKind are the names of sets of each kind: of all, or of those that hold nothing yet.
+func (g *geoData) byKind(keys map[geoKey]bool, empty bool) map[geo.Kind][]string {
+	names := make(map[geo.Kind][]string)
+	for key := range keys {
+		if !empty || g.set(key).Content() == nil {
+			names[key.kind] = append(names[key.kind], key.name)
+		}
+	}
+	return names
+}
+
+// read loads sets of a kind out of the file in the home directory. g.loading is held.
+func (g *geoData) read(kind geo.Kind, names []string) {
+	path := geo.Find(kind, g.home)
+	if path == "" {
+		g.warn(kind, fmt.Sprintf("%s is not there: the rules that need it do not match until it is", kind.File()))
+		return
+	}
+	seen := lookAt(path)
+	if g.broken[kind] && g.seen[kind] == seen {
+		return // it has been said
+	}
+	data, err := readGeo(path)
+	if err == nil {
+		err = g.load(kind, names, data)
+	}
+	g.seen[kind], g.broken[kind] = seen, err != nil
+	if err != nil {
+		g.warn(kind, fmt.Sprintf("%s: the rules that need it do not match: %v", path, err))
 	}
 }
 
 // warn says what keeps a kind from being loaded, once.
 func (g *geoData) warn(kind geo.Kind, text string) {
-	g.mu.Lock()
-	said := g.said[kind] == text
-	g.said[kind] = text
-	g.mu.Unlock()
-	if !said {
+	if g.said[kind] != text {
+		g.said[kind] = text
 		g.log.Warn(text)
 	}
 }
@@ -151,31 +229,44 @@ func readGeo(path string) ([]byte, error) {
 	return os.ReadFile(path)
 }
 
-// load gives sets of a kind what data has for them. What it has nothing for becomes empty.
+// load gives sets of a kind what data has for them. What it has nothing for becomes empty. g.loading is
+// held.
 func (g *geoData) load(kind geo.Kind, names []string, data []byte) error {
 	contents, err := g.readSets(kind, names, data)
 	if err != nil {
 		return err
 	}
+	delete(g.said, kind)
+	var missing []string
 	for _, name := range names {
 		c := contents[name]
 		if c == nil {
-			g.log.Warn(fmt.Sprintf("%s has nothing for %q: the rules that name it do not match", kind, name))
+			missing = append(missing, name)
 			c = new(rule.Content)
 		}
 		g.set(geoKey{kind, name}).Replace(c)
 	}
+	if missing != nil {
+		g.log.Warn(fmt.Sprintf("%s has nothing for %s: the rules that name it do not match", kind, some(missing)))
+	}
 	return nil
+}
+
+// some are the first of names, and how many more there are.
+func some(names []string) string {
+	const most = 5
+	slices.Sort(names)
+	text := strings.Join(names[:min(most, len(names))], ", ")
+	if more := len(names) - most; more > 0 {
+		text += fmt.Sprintf(" and %d more", more)
+	}
+	return text
 }
 
 // names are the sets of each kind that rules refer to now.
 func (g *geoData) names() (byKind map[geo.Kind][]string, c config.Geo) {
 	used, c := g.inUse()
-	byKind = make(map[geo.Kind][]string)
-	for key := range used {
-		byKind[key.kind] = append(byKind[key.kind], key.name)
-	}
-	return byKind, c
+	return g.byKind(used, false), c
 }
 
 // wake looks again at what is due: the configuration or a set has changed.
@@ -211,7 +302,7 @@ func (g *geoData) update(ctx context.Context, only []geo.Kind) error {
 	}
 	var errs []error
 	for _, kind := range only {
-		err := g.updateOne(ctx, kind, needed[kind], geoURL(&c, kind))
+		err := g.updateOne(ctx, kind, geoURL(&c, kind))
 		g.settle(kind, err)
 		if err != nil {
 			g.log.Warn(err.Error())
@@ -223,7 +314,7 @@ func (g *geoData) update(ctx context.Context, only []geo.Kind) error {
 	return errors.Join(errs...)
 }
 
-func (g *geoData) updateOne(ctx context.Context, kind geo.Kind, names []string, url string) error {
+func (g *geoData) updateOne(ctx context.Context, kind geo.Kind, url string) error {
 	data, err := g.get(ctx, url)
 	if err != nil {
 		return fmt.Errorf("can't download %s database file: %w", kind, err)
@@ -231,14 +322,21 @@ func (g *geoData) updateOne(ctx context.Context, kind geo.Kind, names []string, 
 	if err := geo.Check(kind, data); err != nil {
 		return fmt.Errorf("invalid %s database file: %w", kind, err)
 	}
+	g.loading.Lock()
+	defer g.loading.Unlock()
 	path := geo.Find(kind, g.home)
 	if path == "" {
-		path = g.home + string(os.PathSeparator) + kind.File()
+		path = filepath.Join(g.home, kind.File())
 	}
 	if err := fetch.Replace(path, data); err != nil {
 		return fmt.Errorf("can't save %s database file: %w", kind, err)
 	}
-	return g.load(kind, names, data)
+	needed, _ := g.names() // rules may have come while it was downloaded
+	if err := g.load(kind, needed[kind], data); err != nil {
+		return err
+	}
+	g.seen[kind], g.broken[kind] = lookAt(path), false
+	return nil
 }
 
 const (
@@ -252,7 +350,6 @@ func (g *geoData) settle(kind geo.Kind, err error) {
 	defer g.mu.Unlock()
 	if err == nil {
 		delete(g.retry, kind)
-		delete(g.broken, kind)
 		return
 	}
 	wait := min(max(2*g.retry[kind].wait, firstRetry), lastRetry)
@@ -274,20 +371,27 @@ func geoURL(c *config.Geo, kind geo.Kind) string {
 // geoTimeout bounds one round of downloads.
 const geoTimeout = 10 * time.Minute
 
-// run downloads what is missing and, where the configuration says so, what has become old, until ctx
-// is done.
+const (
+	betweenRounds = time.Second // at least, whatever is due
+	betweenLooks  = time.Minute // at files that somebody may have put there
+)
+
+// run downloads what is missing and, where the configuration says so, what has become old, and looks
+// for files that have changed, until ctx is done.
 func (g *geoData) run(ctx context.Context) {
 	for {
+		g.catchUp()
 		due, next := g.due(time.Now())
+		poke := g.poke
 		if len(due) > 0 {
 			round, cancel := context.WithTimeout(ctx, geoTimeout)
 			_ = g.update(round, due) // it has been logged, and is tried again
 			cancel()
-			continue
+			next, poke = betweenRounds, nil
 		}
-		timer := time.NewTimer(next)
+		timer := time.NewTimer(min(max(next, betweenRounds), betweenLooks))
 		select {
-		case <-g.poke:
+		case <-poke:
 		case <-timer.C:
 		case <-ctx.Done():
 			timer.Stop()
@@ -317,8 +421,10 @@ func (g *geoData) due(now time.Time) (kinds []geo.Kind, next time.Duration) {
 func (g *geoData) dueAt(kind geo.Kind, c *config.Geo) (at time.Time, never bool) {
 	g.mu.Lock()
 	retry, waits := g.retry[kind]
-	broken := g.broken[kind]
 	g.mu.Unlock()
+	g.loading.Lock()
+	broken := g.broken[kind]
+	g.loading.Unlock()
 	path := geo.Find(kind, g.home)
 	st, err := os.Stat(path)
 	if broken {

@@ -171,7 +171,7 @@ func (r *Relay) apply(c *config.Config, off map[int]bool) (err error) {
 		return err
 	}
 	prev := r.current.Load()
-	next, err := r.build(c, prev, off)
+	next, err := r.tryBuild(c, prev, off)
 	if err != nil {
 		return err
 	}
@@ -213,6 +213,17 @@ func (r *Relay) apply(c *config.Config, off map[int]bool) (err error) {
 		debug.FreeOSMemory() // reading it took several times what is kept
 	}
 	return nil
+}
+
+// tryBuild is build, in which a bug ends the change and not the daemon.
+func (r *Relay) tryBuild(c *config.Config, prev *Running, off map[int]bool) (n *Running, err error) {
+	defer func() {
+		if v := recover(); v != nil {
+			r.log.Error("panic in a change of the configuration", "panic", v, "stack", string(debug.Stack()))
+			n, err = nil, &StepError{Step: "build", Err: fmt.Errorf("panic: %v", v)}
+		}
+	}()
+	return r.build(c, prev, off)
 }
 
 // Select makes member the choice of the group called name, and remembers it where the configuration

@@ -62,7 +62,7 @@ func (b *builder) ruleProviders() {
 			fresh = append(fresh, p)
 		}
 		if other := paths[p.path]; p.path != "" && other != nil && (c.Type == "http" || other.Type == "http") {
-			b.report(c.Pos, "rule-providers."+c.Name+".path", fmt.Sprintf("the rule provider %q keeps its content in that file", other.Name))
+			b.report(c.Pos, "rule-providers."+c.Name+".path", fmt.Sprintf("is the file of the rule provider %q already", other.Name))
 			continue
 		}
 		paths[p.path] = c
@@ -106,7 +106,7 @@ func (b *builder) newProvider(c *config.RuleProvider) *ruleProvider {
 	if p.format, err = ruleset.ParseFormat(c.Format); err != nil {
 		return nil
 	}
-	if p.path, err = providerPath(b.Config.Paths, c); err != nil {
+	if p.path, err = b.providerPath(c); err != nil {
 		b.report(c.Pos, "rule-providers."+c.Name+".path", err.Error())
 		return nil
 	}
@@ -143,14 +143,25 @@ func (b *builder) newProvider(c *config.RuleProvider) *ruleProvider {
 }
 
 // providerPath is the file of a rule provider, inside the fence; "" for one that has none.
-func providerPath(paths config.Paths, c *config.RuleProvider) (string, error) {
+func (b *builder) providerPath(c *config.RuleProvider) (string, error) {
+	paths := b.Config.Paths
 	switch {
 	case c.Type == "inline":
 		return "", nil
 	case c.Path != "":
 		return paths.Resolve(c.Path)
 	}
-	sum := md5.Sum([]byte(c.URL)) // the family's name for it: a home directory taken over keeps its files
+	text := c.URL // the family's name for it: a home directory taken over keeps its files
+	for i := range b.Config.RuleProviders {
+		other := &b.Config.RuleProviders[i]
+		if other.Name == c.Name {
+			break
+		}
+		if other.Type == "http" && other.Path == "" && other.URL == c.URL {
+			text += "\x00" + c.Name // the first of them has the file
+		}
+	}
+	sum := md5.Sum([]byte(text))
 	return paths.Resolve(filepath.Join("rules", hex.EncodeToString(sum[:])))
 }
 
@@ -198,6 +209,15 @@ func (r *Relay) readDomains(p *ruleProvider, data []byte) (*match.Domains, rules
 	})
 }
 
+// leftOut is a line that is no rule at all.
+type leftOut struct {
+	rule int
+	err  error
+}
+
+// maxGeoNames bounds the lists, countries and systems that one rule set names.
+const maxGeoNames = 10_000
+
 // maxRules bounds the rules of a classical set.
 const maxRules = 1 << 21
 
@@ -208,14 +228,15 @@ func (r *Relay) readRules(p *ruleProvider, data []byte, mmdb bool) (*readSet, er
 	s := &readSet{}
 	var rules []rule.Rule
 	var lines []int
+	var left []leftOut // in order
 	err := ruleset.Lines(data, p.format, func(n int, text []byte) error {
 		if len(rules) == maxRules {
 			return errManyRules
 		}
 		one, err := rule.ParseCondition(string(text))
 		if err != nil {
-			s.warnings.Add(n, text, err)
-			return nil
+			one = rule.Rule{Payload: string(text)} // which the compiler refuses in its turn
+			left = append(left, leftOut{len(rules), err})
 		}
 		rules, lines = append(rules, one), append(lines, n)
 		return nil
@@ -223,12 +244,14 @@ func (r *Relay) readRules(p *ruleProvider, data []byte, mmdb bool) (*readSet, er
 	if err != nil {
 		return nil, err
 	}
-	use := &geoUse{data: r.geo, mmdb: mmdb, keys: make(map[geoKey]bool)}
-	program, bad := rule.CompileSet(rules, use.env(&rule.Env{}))
-	for _, e := range bad {
-		one := rules[e.Index]
-		s.warnings.Add(lines[e.Index], []byte(one.Type+","+one.Payload), e.Err)
-	}
+	use := &geoUse{data: r.geo, mmdb: mmdb, keys: make(map[geoKey]bool), most: maxGeoNames}
+	program := rule.CompileSet(rules, use.env(&rule.Env{}), func(i int, err error) {
+		if len(left) > 0 && left[0].rule == i {
+			err, left = left[0].err, left[1:]
+		}
+		one := &rules[i]
+		s.warnings.Add(lines[i], []byte(strings.TrimPrefix(one.Type+","+one.Payload, ",")), err)
+	})
 	if program == nil {
 		return nil, s.warnings.Err()
 	}

@@ -24,9 +24,11 @@ func (b *builder) compile() (*rule.Program, *geoUse) {
 		data = newGeoData("", slog.New(slog.DiscardHandler))
 	}
 	use := data.use(b.Config)
+	b.usedSets = make(map[string]bool)
 	env := use.env(&rule.Env{
 		RuleSet: func(name string) (*rule.Set, error) {
 			if p := b.ruleSets[name]; p != nil {
+				b.usedSets[name] = true
 				return p.set, nil
 			}
 			return nil, &rule.NotFound{What: "rule set", Name: name}
@@ -60,12 +62,20 @@ func (b *builder) wrongRule(e *rule.Error) {
 			path, rules = fmt.Sprintf("sub-rules[%s][%d]", e.Sub, e.Index), s.Rules
 		}
 	}
+	if e.Index >= len(rules) {
+		b.report(config.Pos{}, path, e.Err.Error())
+		return
+	}
 	r := &rules[e.Index]
 	if r.Type == "" || errors.Is(e.Err, rule.ErrCircular) {
 		return // config has said so
 	}
 	hint := ""
 	var missing *rule.NotFound
+	var unknown *rule.UnknownType
+	if errors.As(e.Err, &unknown) { // inside a logic rule
+		hint = config.DidYouMean(unknown.Type, rule.Types())
+	}
 	if errors.As(e.Err, &missing) && missing.What == "rule set" {
 		names := make([]string, len(b.Config.RuleProviders))
 		for i := range names {
@@ -165,8 +175,8 @@ func (r *Relay) findProcess(ctx context.Context, f *flow.Flow) flow.Process {
 func (r *Relay) geoInUse() (map[geoKey]bool, config.Geo) {
 	now := r.current.Load()
 	used := maps.Clone(now.geo)
-	for _, p := range now.RuleProviders {
-		if s, ok := p.source.Value(); ok {
+	for name := range now.usedSets {
+		if s, ok := now.ruleSets[name].source.Value(); ok {
 			maps.Copy(used, s.geo)
 		}
 	}
@@ -206,9 +216,9 @@ func (r *Relay) SwitchRules(off map[int]bool) error {
 	return nil
 }
 
-// Explain says where f would go, and why, by the program that carries traffic.
-func (r *Relay) Explain(ctx context.Context, f *flow.Flow, trace bool) (*engine.Explanation, error) {
-	return r.engine.Explain(ctx, f, trace)
+// Explain says where f, which who would open, would go, and why, by the program that carries traffic.
+func (r *Relay) Explain(ctx context.Context, f *flow.Flow, who flow.Process, trace bool) (*engine.Explanation, error) {
+	return r.engine.Explain(ctx, f, who, trace)
 }
 
 // Place says where an address is, as far as the geo data that rules need tells.

@@ -1133,9 +1133,9 @@ type MatchedRule struct {
 	// Example: 1
 	Index int `json:"index"`
 
-	// List `rules`, or `sub-rules` where a rematch led there.
+	// List `rules`, or the sub-rules that a SUB-RULE or a rematch led to.
 	//
-	// Example: rules
+	// Example: sub-rules[inner]
 	List string `json:"list"`
 
 	// Payload What it looks for.
@@ -1420,7 +1420,7 @@ type Route struct {
 	// Rule A rule, and where it stands.
 	Rule *MatchedRule `json:"rule,omitempty"`
 
-	// Trace Every rule that was looked at, in order; only where it was asked for.
+	// Trace Every rule that was looked at, in order; only where it was asked for. What is inside a SUB-RULE comes before it.
 	Trace []RouteStep `json:"trace,omitempty"`
 
 	// TraceCut Whether there were more rules than a trace holds.

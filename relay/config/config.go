@@ -161,7 +161,7 @@ type Geo struct {
 	Loader         string  `key:"geodata-loader"`
 	Matcher        string  `key:"geosite-matcher"`
 	AutoUpdate     bool    `key:"geo-auto-update"`
-	UpdateInterval int     `key:"geo-update-interval" range:"0-"` // hours
+	UpdateInterval int     `key:"geo-update-interval" range:"0-87600"` // hours
 	URLs           GeoURLs `key:"geox-url"`
 }
 

@@ -28,6 +28,9 @@ type SubRule struct {
 	Rules []Rule
 }
 
+// maxSubRules bounds the lists, and so how deep they can lead.
+const maxSubRules = 4096
+
 func (s *SubRules) decode(v value) {
 	for _, e := range v.entries() {
 		if !e.val.resolve() {
@@ -36,6 +39,11 @@ func (s *SubRules) decode(v value) {
 		list := SubRule{Name: e.key.Value, Pos: Pos{e.key.Line, e.key.Column}}
 		if list.Name == "" {
 			v.d.report(Error, list.Pos, v.path, "want a name for the sub-rules", "")
+			continue
+		}
+		if len(*s) == maxSubRules {
+			v.d.report(Error, list.Pos, v.path, fmt.Sprintf("more than %d lists of sub-rules", maxSubRules), "")
+			return
 		}
 		for _, item := range e.val.items() {
 			var r Rule

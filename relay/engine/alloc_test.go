@@ -34,8 +34,8 @@ func TestRouteAllocatesForTheRouteAlone(t *testing.T) {
 			t.Errorf("%d rules: %v allocations a flow; want %v", s.Rules.Len(), got, want)
 		}
 	}
-	f(0, flow.TCP, 4)
-	f(10, flow.TCP, 4)
-	f(200, flow.TCP, 4)
-	f(1, flow.UDP, 5) // one rule that holds has a target that carries no UDP
+	f(0, flow.TCP, 3)
+	f(10, flow.TCP, 3)
+	f(200, flow.TCP, 3)
+	f(1, flow.UDP, 4) // one rule that holds has a target that carries no UDP
 }

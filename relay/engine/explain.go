@@ -13,7 +13,7 @@ type Explanation struct {
 	Mode    Mode
 	Rule    int       // index of the rule, or rule.None
 	Info    rule.Info // of the rule, where there is one
-	SubRule bool      // Rule counts within a list of sub-rules, where a rematch led to
+	List    string    // the sub-rules that Rule is in, where a rematch led to; "" for the rules
 	Chain   []string  // leaf first
 	Network flow.Network
 
@@ -33,34 +33,45 @@ type Lookup struct {
 
 // Step is one rule that was looked at.
 type Step struct {
-	Rule    int
-	SubRule bool // see Explanation
-	Info    rule.Info
-	Holds   bool
-	Why     string // it did not decide
+	Rule   int
+	List   string // the sub-rules that Rule is in; "" for the rules
+	Inside int    // how many SUB-RULEs led there; they follow behind the rules inside
+	Info   rule.Info
+	Holds  bool
+	Why    string // it did not decide
 }
 
 // MaxTrace is how many rules a trace holds.
 const MaxTrace = 10_000
 
 // Explain says where f would go, by the program that carries traffic now. It opens no connection; a
-// name is looked up where a rule asks for its address. Nothing of it is counted.
-func (e *Engine) Explain(ctx context.Context, f *flow.Flow, trace bool) (*Explanation, error) {
-	s := e.current.Load()
+// name is looked up where a rule asks for its address, and a rule that asks for the process is told
+// who. Nothing of it is counted.
+func (e *Engine) Explain(ctx context.Context, f *flow.Flow, who flow.Process, trace bool) (*Explanation, error) {
+	now := *e.current.Load()
+	s := &now
+	if s.Process != nil { // else nobody looks, for traffic either
+		s.Process = func(context.Context, *flow.Flow) flow.Process { return who }
+	}
 	o := &observer{explain: &Explanation{Network: f.Network}}
 	if trace {
 		o.trace = MaxTrace
 	}
+	if s.AlwaysProcess {
+		e.findProcess(ctx, s, f)
+	}
 	r, err := e.decide(ctx, s, f, s.Rules, 0, o)
 	x := o.explain
 	x.Mode, x.Rule, x.Info, x.Chain = r.mode, r.rule, r.info, r.chain
-	x.SubRule = r.program != nil && r.program != s.Rules
+	if r.program != nil {
+		x.List = r.program.Name()
+	}
 	return x, err
 }
 
 // passed writes down the rules before one that needs a fact, and returns that one.
-func (o *observer) passed(p *rule.Program, main bool, f *flow.Flow, from, to int) int {
-	o.write(p, !main, f, from, to)
+func (o *observer) passed(p *rule.Program, f *flow.Flow, from, to int) int {
+	o.write(p, f, from, to, 0)
 	return to
 }
 
@@ -69,11 +80,17 @@ func (o *observer) ended(p *rule.Program, main bool, f *flow.Flow, from, hit int
 	switch {
 	case o.explain == nil && main:
 		o.counters.Hit(hit)
-	case o.explain != nil && hit == rule.None:
-		o.write(p, !main, f, from, p.Len())
 	case o.explain != nil:
-		o.write(p, !main, f, from, hit+1)
+		o.write(p, f, from, end(p, hit), 0)
 	}
+}
+
+// end is the number of rules that are looked at when hit is the one that holds.
+func end(p *rule.Program, hit int) int {
+	if hit == rule.None {
+		return p.Len()
+	}
+	return hit + 1
 }
 
 // goesOn notes that a rule that held did not decide, and returns the next one.
@@ -115,18 +132,22 @@ func (o *observer) askedProcess() {
 	}
 }
 
-// write writes down the rules from from up to, not including, to.
-func (o *observer) write(p *rule.Program, sub bool, f *flow.Flow, from, to int) {
+// write writes down the rules from from up to, not including, to. What is inside a SUB-RULE comes before
+// it.
+func (o *observer) write(p *rule.Program, f *flow.Flow, from, to, inside int) {
 	x := o.explain
 	if x == nil || o.trace == 0 {
 		return
 	}
 	for i := from; i < to; i++ {
+		if sub, hit := p.Called(f, i); sub != nil {
+			o.write(sub, f, 0, end(sub, hit), inside+1)
+		}
 		if len(x.Trace) == o.trace {
 			x.Cut = true
 			return
 		}
 		v := p.Look(f, i)
-		x.Trace = append(x.Trace, Step{Rule: i, SubRule: sub, Info: p.Info(i), Holds: v.Holds, Why: v.Why})
+		x.Trace = append(x.Trace, Step{Rule: i, List: p.Name(), Inside: inside, Info: p.Info(i), Holds: v.Holds, Why: v.Why})
 	}
 }

@@ -161,7 +161,7 @@ func TestExplainIsTheRoute(t *testing.T) {
 			what := fmt.Sprintf("program %d of seed %d, %+v", n, seed, carried)
 			before := s.Counters.All()
 			s.lookups = 0
-			x, xerr := s.Explain(t.Context(), explained, true)
+			x, xerr := s.Explain(t.Context(), explained, s.Process(t.Context(), explained), true)
 			asked := s.lookups
 			if after := s.Counters.All(); !slices.Equal(before, after) {
 				t.Fatalf("%s: it counts: %v, then %v", what, before, after)
@@ -169,14 +169,14 @@ func TestExplainIsTheRoute(t *testing.T) {
 			s.lookups = 0
 			r, err := s.route(t.Context(), s.Snapshot, &carried)
 			if !reflect.DeepEqual(xerr, err) || x.Rule != r.rule || x.Info != r.info || !slices.Equal(x.Chain, r.chain) || x.Mode != r.mode ||
-				x.SubRule != (r.program != nil && r.program != s.Rules) || *explained != carried || asked != s.lookups || asked > 1 {
+				(x.List != "") != (r.program != nil && r.program != s.Rules) || *explained != carried || asked != s.lookups || asked > 1 {
 				t.Fatalf("%s: explained as %+v, %v with %d lookups; is %+v, %v with %d", what, x, xerr, asked, r, err, s.lookups)
 			}
 			if (x.Lookup != nil) != (asked > 0) || x.AskedProcess != carried.Process.LookedUp {
 				t.Fatalf("%s: %+v", what, x)
 			}
 			checkTrace(t, what, x, xerr)
-			brief, _ := s.Explain(t.Context(), w.fresh(explained), false)
+			brief, _ := s.Explain(t.Context(), w.fresh(explained), s.Process(t.Context(), explained), false)
 			if brief.Rule != x.Rule || !slices.Equal(brief.Chain, x.Chain) || brief.Trace != nil {
 				t.Fatalf("%s: without a trace %+v; with one %+v", what, brief, x)
 			}
@@ -205,12 +205,17 @@ func (w *world) fresh(f *flow.Flow) *flow.Flow {
 func checkTrace(t *testing.T, what string, x *Explanation, err error) {
 	t.Helper()
 	passed := x.Trace
+	for i, step := range passed { // what is inside a SUB-RULE comes before it, and has its name
+		if step.Inside > 0 && (step.List == "" || i+1 == len(passed)) {
+			t.Fatalf("%s: step %d: %+v", what, i, step)
+		}
+	}
 	if x.Rule != rule.None {
 		if len(passed) == 0 {
 			t.Fatalf("%s: no trace of %+v", what, x)
 		}
 		last := passed[len(passed)-1]
-		if last.Rule != x.Rule || last.SubRule != x.SubRule || last.Info != x.Info || !last.Holds || last.Why != "" {
+		if last.Rule != x.Rule || last.List != x.List || last.Info != x.Info || !last.Holds || last.Why != "" {
 			t.Fatalf("%s: the last step is %+v of %+v", what, last, x)
 		}
 		passed = passed[:len(passed)-1]
@@ -220,6 +225,9 @@ func checkTrace(t *testing.T, what string, x *Explanation, err error) {
 	}
 	next := 0
 	for i, step := range passed {
+		if step.Inside > 0 {
+			continue
+		}
 		if step.Why == "" || x.Cut || strings.HasPrefix(step.Why, "needs ") {
 			t.Fatalf("%s: step %d: %+v", what, i, step)
 		}
@@ -246,11 +254,11 @@ func note(seen map[string]int, x *Explanation, err error) {
 	}
 	add("decided", x.Rule != rule.None)
 	add("no rule", x.Rule == rule.None && err == nil)
-	add("circle", errors.Is(err, flow.ErrLoop))
+	add("circle", errors.Is(err, errCircle))
 	add("lookup", x.Lookup != nil)
 	add("process", x.AskedProcess)
 	add("rematched", len(x.Rematched) > 0)
-	add("sub-rules", x.SubRule)
+	add("sub-rules", x.List != "")
 	for _, step := range x.Trace {
 		for _, why := range reasons {
 			add(why, strings.HasPrefix(step.Why, why))
@@ -267,7 +275,7 @@ func TestExplainCutsLongTraces(t *testing.T) {
 	f := func(host string, wantRule, wantSteps int, wantCut bool) {
 		t.Helper()
 		s := newSetup(t, ByRule, append(rules, "MATCH,DIRECT")...)
-		x, err := s.Explain(t.Context(), to(flow.TCP, host), true)
+		x, err := s.Explain(t.Context(), to(flow.TCP, host), flow.Process{}, true)
 		if err != nil || x.Rule != wantRule || len(x.Trace) != wantSteps || x.Cut != wantCut {
 			t.Errorf("%s: rule %d, %d steps, cut %v, %v", host, x.Rule, len(x.Trace), x.Cut, err)
 		}
@@ -283,7 +291,7 @@ func TestExplainOtherModes(t *testing.T) {
 	f := func(mode Mode, chain string) {
 		t.Helper()
 		s := newSetup(t, mode, "MATCH,REJECT")
-		x, err := s.Explain(t.Context(), to(flow.TCP, "a.test"), true)
+		x, err := s.Explain(t.Context(), to(flow.TCP, "a.test"), flow.Process{}, true)
 		if err != nil || x.Mode != mode || x.Rule != rule.None || strings.Join(x.Chain, " ") != chain || len(x.Trace) > 0 || s.Counters.All()[0].Hits > 0 {
 			t.Errorf("%+v, %v", x, err)
 		}

@@ -37,6 +37,9 @@ const (
 	maxRematch = 16 // times that one flow is matched again
 )
 
+// errCircle means that nodes of type rematch lead a flow to each other.
+var errCircle = fmt.Errorf("matched again more than %d times: nodes of type rematch lead to each other", maxRematch)
+
 // follow goes from a target through the groups' choices to the outbound that dials.
 func follow(target outbound.Outbound, f *flow.Flow) (leaf outbound.Outbound, chain []outbound.Outbound) {
 	chain = make([]outbound.Outbound, 0, 4)
@@ -87,11 +90,11 @@ func (e *Engine) decide(ctx context.Context, s *Snapshot, f *flow.Flow, rules *r
 		hit := rules.Match(f, from)
 		switch hit.Need {
 		case rule.NeedIP:
-			from = o.passed(rules, rules == s.Rules, f, from, hit.Rule)
+			from = o.passed(rules, f, from, hit.Rule)
 			e.lookup(ctx, s, f, o)
 			continue
 		case rule.NeedProcess:
-			from = o.passed(rules, rules == s.Rules, f, from, hit.Rule)
+			from = o.passed(rules, f, from, hit.Rule)
 			e.findProcess(ctx, s, f)
 			o.askedProcess()
 			continue
@@ -108,7 +111,7 @@ func (e *Engine) decide(ctx context.Context, s *Snapshot, f *flow.Flow, rules *r
 		leaf, chain := follow(target, f)
 		if m, ok := leaf.(rematcher); ok {
 			if again++; again > maxRematch {
-				return decided(target, f, ByRule), fmt.Errorf("%w: matched again more than %d times", flow.ErrLoop, maxRematch)
+				return wayOf(leaf, chain, ByRule), errCircle
 			}
 			rules, from = rematch(s, f, m), 0
 			o.rematched(hit.Rule, leaf.Info().Name)
@@ -118,7 +121,7 @@ func (e *Engine) decide(ctx context.Context, s *Snapshot, f *flow.Flow, rules *r
 			from = o.goesOn(rules == s.Rules, hit.Rule, why)
 			continue
 		}
-		r := decided(target, f, ByRule)
+		r := wayOf(leaf, chain, ByRule)
 		r.program, r.rule, r.info = rules, hit.Rule, rules.Info(hit.Rule)
 		return r, nil
 	}
@@ -158,6 +161,11 @@ func carriesUDP(leaf outbound.Outbound, chain []outbound.Outbound) bool {
 // decided is the way to target; which rule it was is left to say.
 func decided(target outbound.Outbound, f *flow.Flow, m Mode) route {
 	leaf, chain := follow(target, f)
+	return wayOf(leaf, chain, m)
+}
+
+// wayOf is the way that the groups have chosen; they are asked once for a flow.
+func wayOf(leaf outbound.Outbound, chain []outbound.Outbound, m Mode) route {
 	r := route{leaf: leaf, rule: rule.None, mode: m}
 	r.chain, r.provs = make([]string, len(chain)), make([]string, len(chain))
 	for j, o := range chain {

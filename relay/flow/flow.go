@@ -102,6 +102,7 @@ type Flow struct {
 type Process struct {
 	LookedUp bool // somebody has, whether or not that found anything
 	Found    bool
+	NoUser   bool // UID is not known
 	UID      uint32
 	Path     string // of the executable; "" where only the user is known
 	Fold     string // Path in lower case

@@ -24,8 +24,7 @@ func (b *RegexBudget) Compile(expr string) (*regexp.Regexp, error) {
 	if b.Instructions <= 0 {
 		return nil, errRegexBudget
 	}
-	expr = "(?i)" + expr
-	parsed, err := syntax.Parse(expr, syntax.Perl)
+	parsed, err := syntax.Parse(expr, syntax.Perl|syntax.FoldCase)
 	if err != nil {
 		return nil, fmt.Errorf("%w; RE2 has no lookaround and no backreferences", err)
 	}
@@ -36,5 +35,5 @@ func (b *RegexBudget) Compile(expr string) (*regexp.Regexp, error) {
 	if b.Instructions -= len(program.Inst); b.Instructions < 0 {
 		return nil, errRegexBudget
 	}
-	return regexp.Compile(expr)
+	return regexp.Compile("(?i)" + expr)
 }

@@ -42,22 +42,24 @@ func Compile(rules []Rule, env *Env) (*Program, []*Error) {
 	return p, nil
 }
 
-// CompileSet compiles the lines of a classical rule set, which have no targets. Bad lines are left
-// out and reported; program is nil where no line is good.
-func CompileSet(rules []Rule, env *Env) (program *Program, bad []*Error) {
+// CompileSet compiles the lines of a classical rule set, which have no targets. Bad lines are left out,
+// and bad is told of each, in order; program is nil where no line is good.
+func CompileSet(rules []Rule, env *Env, bad func(i int, err error)) (program *Program) {
 	s := newShared(env)
+	s.bad = bad
 	s.inSet, s.regexes = true, match.RegexBudget{Bytes: 4 << 10, Instructions: 1 << 20}
 	p := s.list("", rules)
 	if p.Len() == 0 {
-		p = nil
+		return nil
 	}
-	return p, s.errs
+	return p
 }
 
 // shared is what the lists of one compilation have in common.
 type shared struct {
 	env     *Env
 	inSet   bool
+	bad     func(i int, err error) // where set, it is told what else would be in errs
 	errs    []*Error
 	subs    map[string]*Program // nil while it is being compiled
 	path    []string            // of lists being compiled
@@ -88,12 +90,15 @@ const maxErrors = 1000
 
 func (s *shared) list(name string, rules []Rule) *Program {
 	c := &compiler{shared: s, p: newProgram(len(rules))}
+	c.p.name = name
 	bad := 0
 	for i := range rules {
 		r := &rules[i]
 		o, payload, err := c.rule(r)
 		if err != nil {
-			if bad++; bad <= maxErrors {
+			if bad++; s.bad != nil {
+				s.bad(i, err)
+			} else if bad <= maxErrors {
 				s.errs = append(s.errs, &Error{Sub: name, Index: i, Err: err})
 			}
 			continue
@@ -104,6 +109,10 @@ func (s *shared) list(name string, rules []Rule) *Program {
 		c.p.append(o, payload, s.intern(r.Target))
 	}
 	if err := c.p.index(); err != nil {
+		if s.bad != nil {
+			s.bad(0, err)
+			return newProgram(0)
+		}
 		s.errs = append(s.errs, &Error{Sub: name, Index: 0, Err: err})
 	}
 	return c.p
@@ -119,6 +128,9 @@ func (s *shared) intern(target string) int32 {
 	return id
 }
 
+// maxCalls bounds how deep sub-rules call each other.
+const maxCalls = 256
+
 // sub compiles the list of sub-rules called name, once.
 func (s *shared) sub(name string) (*Program, error) {
 	rules, ok := s.env.SubRules[name]
@@ -129,6 +141,9 @@ func (s *shared) sub(name string) (*Program, error) {
 	if begun && p == nil {
 		i := slices.Index(s.path, name)
 		return nil, fmt.Errorf("sub-rule error: %w [%s->%s]", ErrCircular, strings.Join(s.path[i:], "->"), name)
+	}
+	if len(s.path) >= maxCalls {
+		return nil, fmt.Errorf("sub-rules that call each other more than %d deep", maxCalls)
 	}
 	if !begun {
 		s.subs[name], s.path = nil, append(s.path, name)
@@ -164,17 +179,19 @@ func (c *compiler) rule(r *Rule) (op, string, error) {
 // of addresses have their own ways to be named.
 func (c *compiler) payload(o *op, r *Rule, k kind) (string, error) {
 	switch k {
-	case domain, domainSuffix:
-		return compileName(r)
+	case domain:
+		return compileName(r.Payload)
+	case domainSuffix: // some files have the signs of a domain set here
+		return compileName(strings.TrimPrefix(strings.TrimPrefix(r.Payload, "+"), "."))
 	case domainKeyword:
 		return compileKeyword(r)
 	case domainWildcard:
 		return compileWildcard(r)
 	case domainRegex, processNameRegex, processPathRegex:
 		return c.regex(o, r)
-	case processNameWildcard, processPathWildcard:
-		return c.glob(o, r)
-	case processName, processPath, rematchName:
+	case processName, processPath, processNameWildcard, processPathWildcard:
+		return c.program(o, r)
+	case rematchName:
 		return compileText(r)
 	case inUser, inName:
 		return c.inboundWords(o, r)
@@ -206,13 +223,13 @@ func (c *compiler) payload(o *op, r *Rule, k kind) (string, error) {
 	return "", nil // MATCH
 }
 
-func compileName(r *Rule) (string, error) {
-	host, ip, err := flow.ParseHost(r.Payload)
+func compileName(name string) (string, error) {
+	host, ip, err := flow.ParseHost(name)
 	switch {
 	case err != nil:
-		return "", fmt.Errorf("want a domain name, got %q", clip(r.Payload))
+		return "", fmt.Errorf("want a domain name, got %q", clip(name))
 	case ip.IsValid(): // configurations have such rules; no name is ever an address
-		return r.Payload, nil
+		return name, nil
 	}
 	return host, nil
 }
@@ -267,9 +284,10 @@ func compileText(r *Rule) (string, error) {
 	return r.Payload, nil
 }
 
-func (c *compiler) glob(o *op, r *Rule) (string, error) {
+// program compiles what the name or the path of a program is compared with, in lower case.
+func (c *compiler) program(o *op, r *Rule) (string, error) {
 	if r.Payload == "" {
-		return "", errors.New("want a pattern such as *curl*, got nothing")
+		return "", errors.New("want the name or the path of a program, got nothing")
 	}
 	o.arg = int32(len(c.p.words))
 	c.p.words = append(c.p.words, []string{strings.ToLower(r.Payload)})

@@ -56,10 +56,7 @@ func TestOracleOnRealLists(t *testing.T) {
 		}
 		classical = append(classical, r)
 	}
-	p, bad := CompileSet(classical, nil)
-	if bad != nil {
-		t.Fatal(bad[0])
-	}
+	p := CompileSet(classical, nil, func(i int, err error) { t.Fatal(classical[i], err) })
 	made["gfw"].Replace(&Content{Rules: p, Count: p.Len()})
 
 	var rules []Rule

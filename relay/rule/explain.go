@@ -31,6 +31,28 @@ func (p *Program) Look(f *flow.Flow, i int) Verdict {
 	return Verdict{Why: p.why(o, &e)}
 }
 
+// Called is the list that rule i, a SUB-RULE, leads f to, and which rule there holds, or None. It is
+// nil where rule i leads nowhere, or something is not known yet that f is to be asked for.
+func (p *Program) Called(f *flow.Flow, i int) (sub *Program, hit int) {
+	o := &p.ops[i]
+	if o.kind != subRule || o.off {
+		return nil, None
+	}
+	var e eval
+	e.init(f)
+	c := &p.calls[o.arg]
+	if p.judge(&c.cond, &e) != yes {
+		return nil, None
+	}
+	switch n, v := c.sub.run(&e, 0); v {
+	case yes:
+		return c.sub, int(n)
+	case nay, lost:
+		return c.sub, None
+	}
+	return nil, None
+}
+
 // why says why a rule does not hold.
 func (p *Program) why(o *op, e *eval) string {
 	if o.off {
@@ -71,11 +93,11 @@ func whyName(o *op, name string) string {
 }
 
 func (p *Program) whyAddr(o *op, what string, a netip.Addr, f *flow.Flow) string {
+	isSet := o.kind == addressSet || o.kind == srcAddressSet
 	switch {
-	case a.IsValid() && (o.kind == addressSet || o.kind == srcAddressSet):
-		if p.sets[o.arg].Content() == nil {
-			return o.text + " is not loaded"
-		}
+	case isSet && !p.sets[o.arg].loaded():
+		return o.text + " is not loaded"
+	case a.IsValid() && isSet:
 		return fmt.Sprintf("%s %s is not in %s", what, a, o.text)
 	case a.IsValid() && (o.kind == ipSuffix || o.kind == srcIPSuffix):
 		return fmt.Sprintf("%s %s does not end as %s", what, a, o.text)
@@ -90,8 +112,8 @@ func (p *Program) whyAddr(o *op, what string, a netip.Addr, f *flow.Flow) string
 func (p *Program) whySet(o *op, e *eval) string {
 	c := p.sets[o.arg].Content()
 	switch {
-	case c == nil:
-		return fmt.Sprintf("%s is not loaded", o.text)
+	case !p.sets[o.arg].loaded():
+		return o.text + " is not loaded"
 	case c.Rules != nil:
 		return fmt.Sprintf("none of the %d rules of %s holds", c.Count, o.text)
 	case c.Domains != nil && e.name.String() == "":
@@ -110,6 +132,9 @@ func (p *Program) whyLogic(o *op, e *eval) string {
 	children := p.logic[o.arg]
 	switch o.kind {
 	case not:
+		if p.judge(&children[0], e) == lost {
+			return p.why(&children[0], e)
+		}
 		return fmt.Sprintf("(%s,%s) holds", children[0].api, children[0].text)
 	case or:
 		return "no condition holds"

@@ -13,7 +13,8 @@ import (
 type verdict uint8
 
 const (
-	nay verdict = iota
+	nay  verdict = iota
+	lost         // it cannot be said: what the rule needs is not loaded
 	yes
 	wantsIP
 	wantsProcess
@@ -41,7 +42,10 @@ func (p *Program) judge(o *op, e *eval) verdict {
 	case domain, domainSuffix, domainKeyword, domainRegex, domainWildcard:
 		return verdictOf(e.name.String() != "" && p.judgeName(o, e.name.String()))
 	case ipCIDR, ipSuffix, addressSet:
-		if !e.dst.IsValid() {
+		switch {
+		case o.kind == addressSet && !p.sets[o.arg].loaded():
+			return lost
+		case !e.dst.IsValid():
 			return e.lacksIP(o)
 		}
 		return p.judgeAddr(o, e.dst)
@@ -87,7 +91,10 @@ func (p *Program) judgeAddr(o *op, a netip.Addr) verdict {
 		return verdictOf(sameEnd(p.prefixes[o.arg], a))
 	}
 	c := p.sets[o.arg].Content()
-	return verdictOf(c != nil && c.Prefixes != nil && c.Prefixes.Has(a) != c.Not)
+	if c == nil || c.Prefixes == nil {
+		return lost
+	}
+	return verdictOf(c.Prefixes.Has(a) != c.Not)
 }
 
 // sameEnd says whether the last bits of a are those of p's address.
@@ -140,15 +147,15 @@ func (p *Program) judgeProcess(o *op, e *eval) verdict {
 	case !who.LookedUp:
 		return wantsProcess
 	case o.kind == uid:
-		return verdictOf(who.Found && p.ranges[o.arg].Has(who.UID))
+		return verdictOf(who.Found && !who.NoUser && p.ranges[o.arg].Has(who.UID))
 	case who.Path == "":
 		return nay
 	}
 	switch o.kind {
 	case processName:
-		return verdictOf(strings.EqualFold(who.Name(), o.text))
+		return verdictOf(who.FoldName() == p.words[o.arg][0])
 	case processPath:
-		return verdictOf(strings.EqualFold(who.Path, o.text))
+		return verdictOf(who.Fold == p.words[o.arg][0])
 	case processNameRegex:
 		return verdictOf(p.regexes[o.arg].MatchString(who.Name()))
 	case processPathRegex:
@@ -163,13 +170,13 @@ func (p *Program) judgeSet(o *op, e *eval) verdict {
 	c := p.sets[o.arg].Content()
 	switch {
 	case c == nil:
-		return nay
+		return lost
 	case c.Rules != nil:
 		return c.Rules.holds(o, e)
 	case c.Domains != nil:
 		return verdictOf(e.name.String() != "" && c.Domains.Has(&e.name) != c.Not)
 	case c.Prefixes == nil:
-		return nay
+		return lost
 	case o.swap:
 		return verdictOf(c.Prefixes.Has(e.src) != c.Not)
 	case !e.dst.IsValid():
@@ -199,11 +206,12 @@ func (e *eval) turn() {
 }
 
 // judgeLogic asks the conditions in order and stops at the one that decides; what only later ones
-// would need is not asked for.
+// would need is not asked for. What cannot be said stays so, also in NOT: a list that is not loaded
+// makes no rule hold.
 func (p *Program) judgeLogic(o *op, e *eval) verdict {
-	decides := yes
+	decides, all := yes, nay
 	if o.kind == and {
-		decides = nay
+		decides, all = nay, yes
 	}
 	children := p.logic[o.arg]
 	for i := range children {
@@ -211,13 +219,15 @@ func (p *Program) judgeLogic(o *op, e *eval) verdict {
 		switch {
 		case v == wantsIP, v == wantsProcess:
 			return v
+		case v == lost:
+			all = lost
 		case o.kind == not:
 			return verdictOf(v == nay)
 		case v == decides:
 			return decides
 		}
 	}
-	return verdictOf(o.kind == and)
+	return all
 }
 
 func (p *Program) judgeCall(o *op, e *eval) verdict {

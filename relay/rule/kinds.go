@@ -4,7 +4,7 @@ package rule
 type kind uint8
 
 const (
-	never kind = iota // a rule that is switched off
+	never kind = iota // no kind of rule
 	always
 	domain
 	domainSuffix

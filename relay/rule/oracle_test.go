@@ -34,6 +34,7 @@ type answer int
 const (
 	isNo answer = iota
 	isYes
+	isLost // a set that it needs is not loaded
 	asksIP
 	asksProcess
 )
@@ -57,13 +58,17 @@ func (f *facts) wantsIP() bool {
 
 // walk finds the first rule that holds, and its target.
 func (o *oracle) walk(rules []Rule, f *facts, from int) (int, string, answer) {
+	none := isNo
 	for i := from; i < len(rules); i++ {
-		a, target := o.one(&rules[i], f)
-		if a != isNo {
+		switch a, target := o.one(&rules[i], f); a {
+		case isNo:
+		case isLost:
+			none = isLost
+		default:
 			return i, target, a
 		}
 	}
-	return None, "", isNo
+	return None, "", none
 }
 
 func (o *oracle) one(r *Rule, f *facts) (answer, string) {
@@ -238,7 +243,7 @@ func (o *oracle) ruleSet(r *Rule, f *facts, src, noResolve bool) answer {
 	set := o.sets[r.Payload]
 	switch set.behavior {
 	case "":
-		return isNo
+		return isLost
 	case "domain":
 		return say(f.To.Host != "" && o.listHas(r.Payload, f.To.Host))
 	case "ipcidr":
@@ -268,12 +273,15 @@ func (o *oracle) logic(r *Rule, f *facts) answer {
 	if err != nil {
 		panic(err)
 	}
+	unsure := false
 	for _, part := range parts {
 		c, _ := ParseCondition(part)
 		a := o.holds(&c, f)
 		switch {
 		case a == asksIP, a == asksProcess:
 			return a
+		case a == isLost:
+			unsure = true
 		case r.Type == "NOT":
 			return say(a == isNo)
 		case r.Type == "AND" && a == isNo:
@@ -281,6 +289,9 @@ func (o *oracle) logic(r *Rule, f *facts) answer {
 		case r.Type == "OR" && a == isYes:
 			return isYes
 		}
+	}
+	if unsure {
+		return isLost
 	}
 	return say(r.Type == "AND")
 }
@@ -450,10 +461,7 @@ func (w *world) sets(t *testing.T) *Env {
 		r, _ := ParseCondition(line)
 		lines.lines, rules = append(lines.lines, line), append(rules, r)
 	}
-	program, errs := CompileSet(rules, env)
-	if errs != nil {
-		t.Fatal(errs, lines.lines)
-	}
+	program := CompileSet(rules, env, func(i int, err error) { t.Fatal(lines.lines[i], err) })
 	w.o.sets["lines"], made["lines"] = lines, new(Set)
 	made["lines"].Replace(&Content{Rules: program, Count: program.Len()})
 	return env

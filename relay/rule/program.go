@@ -32,6 +32,7 @@ type call struct {
 // Program is a compiled list of rules. It is immutable but for the content of the sets it refers to;
 // Match may be called from any goroutine.
 type Program struct {
+	name    string // of the list of sub-rules; "" for the rules
 	ops     []op
 	target  []int32 // of each rule, into targets
 	targets []string
@@ -71,6 +72,9 @@ func (p *Program) Len() int { return len(p.ops) }
 
 // Targets are the names that rules lead to, each once: also those of sub-rules.
 func (p *Program) Targets() []string { return p.targets }
+
+// Name is the name of the list of sub-rules that p is; "" for the rules, and for a rule set.
+func (p *Program) Name() string { return p.name }
 
 // Sub is the list of sub-rules called name, or nil. Its targets are those of p.
 func (p *Program) Sub(name string) *Program { return p.subs[name] }
@@ -179,7 +183,7 @@ type eval struct {
 func (e *eval) init(f *flow.Flow) {
 	e.f = f
 	e.src, e.sport = f.Source.Addr().Unmap().WithZone(""), f.Source.Port()
-	e.dst, e.dport = f.To.IP.Unmap(), f.To.Port
+	e.dst, e.dport = f.To.IP.Unmap().WithZone(""), f.To.Port
 	e.resolvable = !e.dst.IsValid() && f.To.Host != "" && !f.LookedUp
 	e.name.Set(f.To.Host)
 }
@@ -225,11 +229,16 @@ func (p *Program) run(e *eval, from int32) (int32, verdict) {
 		}
 	}
 	k, _ := slices.BinarySearch(p.residual, from)
+	none := nay
 	for _, i := range p.residual[k:] {
 		if i > best || i > ask {
 			break
 		}
-		if v := p.judge(&p.ops[i], e); v != nay {
+		switch v := p.judge(&p.ops[i], e); v {
+		case nay:
+		case lost:
+			none = lost
+		default:
 			return i, v
 		}
 	}
@@ -239,7 +248,7 @@ func (p *Program) run(e *eval, from int32) (int32, verdict) {
 	case best != no:
 		return best, yes
 	}
-	return no, nay
+	return no, none
 }
 
 // indexed is the first rule from from on that the indexes know to hold.

@@ -130,7 +130,8 @@ func params(part []string) []string {
 }
 
 // ParseCondition takes a rule without a target apart, as it stands in logic rules and in classical
-// rule sets: TYPE,PAYLOAD[,param…]. In a set a target may follow; it is left out.
+// rule sets: TYPE,PAYLOAD[,param…]. In a set a target may follow and is left out, but behind a regular
+// expression, where it cannot be told from the expression.
 func ParseCondition(line string) (Rule, error) {
 	word, rest, found := strings.Cut(line, ",")
 	r := Rule{Type: strings.ToUpper(strings.TrimSpace(word))}
@@ -139,6 +140,11 @@ func ParseCondition(line string) (Rule, error) {
 		return r, fmt.Errorf("format invalid: want TYPE,PAYLOAD, got %q", clip(line))
 	case greedy[r.Type]:
 		r.Payload = strings.TrimSpace(rest)
+		if strings.HasPrefix(r.Payload, "(") && !strings.HasSuffix(r.Type, "REGEX") {
+			if end, err := closing(r.Payload); err == nil && strings.HasPrefix(strings.TrimSpace(r.Payload[end+1:]), ",") {
+				r.Payload = r.Payload[:end+1]
+			}
+		}
 		return r, nil
 	}
 	payload, rest, _ := strings.Cut(rest, ",")

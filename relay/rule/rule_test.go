@@ -143,7 +143,7 @@ func TestErrors(t *testing.T) {
 	f("UID,-1,t", `want a number from 0 to 4294967295 or a range, got "-1"`)
 	f("DST-PORT,,t", `want 1 to 28 numbers or ranges such as 80/443/1000-2000, got ""`)
 	f("IN-USER,/,t", "want a name, or some parted by /, got nothing")
-	f("PROCESS-NAME,,t", "want a name, got nothing")
+	f("PROCESS-NAME,,t", "want the name or the path of a program, got nothing")
 	f("RULE-SET,nope,t", "rule set [nope] not found")
 	f("RULE-SET,,t", "want a name, got nothing")
 	// Logic.
@@ -162,7 +162,9 @@ func TestErrors(t *testing.T) {
 	f("SUB-RULE,NETWORK,sub", `payload format error: want one condition such as (NETWORK,tcp), got "NETWORK"`)
 	f("SUB-RULE,(NETWORK,tcp),(NETWORK,udp),sub", `payload format error: want one condition such as (NETWORK,tcp), got "(NETWORK,tcp),(NETWORK,udp)"`)
 	f("SUB-RULE,(MATCH,x),sub", "unsupported rule type [MATCH] on logic rule")
+	f("AND,((DOMAIN-SUFIX,a)),t", "unsupported rule type: DOMAIN-SUFIX")
 	// What is right.
+	f("DOMAIN-SUFFIX,.a.test,t", "<nil>")
 	f("SUB-RULE,(AND,((NETWORK,tcp),(DST-PORT,1))),sub", "<nil>")
 	f("and,((RULE-SET,known,no-resolve),(Domain,A.Test)),t", "<nil>")
 	f("DOMAIN-REGEX,^a{1,3},b$,t", "<nil>")
@@ -189,6 +191,34 @@ func TestLooksAreBounded(t *testing.T) {
 	if len(errs) == 0 || !strings.Contains(errs[0].Error(), "rules to look at") {
 		t.Error(errs)
 	}
+}
+
+// TestCallsAreBounded refuses sub-rules that call each other without end, which are no circle.
+func TestCallsAreBounded(t *testing.T) {
+	subs := map[string][]Rule{"s0": nil}
+	for i := range 1000 {
+		subs[fmt.Sprintf("s%d", i+1)] = []Rule{{Type: "SUB-RULE", Payload: "(NETWORK,tcp)", Target: fmt.Sprintf("s%d", i)}}
+	}
+	_, errs := Compile([]Rule{{Type: "SUB-RULE", Payload: "(NETWORK,tcp)", Target: "s1000"}}, &Env{SubRules: subs})
+	if len(errs) == 0 || !strings.Contains(fmt.Sprint(errs), "more than 256 deep") {
+		t.Error(errs)
+	}
+}
+
+func TestParseCondition(t *testing.T) {
+	f := func(line, want string) {
+		t.Helper()
+		r, err := ParseCondition(line)
+		if got := fmt.Sprint(r, err); got != want {
+			t.Errorf("%s: got %s, want %s", line, got, want)
+		}
+	}
+	f("DOMAIN,a.test", "{DOMAIN a.test  []} <nil>")
+	f("ip-cidr, 10.0.0.0/8 ,Proxy, No-Resolve", "{IP-CIDR 10.0.0.0/8  [no-resolve]} <nil>")
+	f("AND,((DOMAIN,a.test),(NETWORK,tcp)),Proxy", "{AND ((DOMAIN,a.test),(NETWORK,tcp))  []} <nil>")
+	f("NOT,((DOMAIN,a.test))", "{NOT ((DOMAIN,a.test))  []} <nil>")
+	f("DOMAIN-REGEX,^a{1,2}$", "{DOMAIN-REGEX ^a{1,2}$  []} <nil>")
+	f("DOMAIN", `{DOMAIN   []} format invalid: want TYPE,PAYLOAD, got "DOMAIN"`)
 }
 
 func TestInfo(t *testing.T) {

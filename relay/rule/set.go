@@ -32,3 +32,9 @@ func (s *Set) Len() int {
 	}
 	return 0
 }
+
+// loaded says whether there is anything to ask.
+func (s *Set) loaded() bool {
+	c := s.now.Load()
+	return c != nil && (c.Domains != nil || c.Prefixes != nil || c.Rules != nil)
+}

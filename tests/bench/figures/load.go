@@ -166,9 +166,9 @@ func read(task, format, path string) (keep any, entries int, err error) {
 	if err != nil {
 		return nil, 0, err
 	}
-	p, bad := rule.CompileSet(rules, nil)
-	if bad != nil {
-		return nil, 0, bad[0]
+	p := rule.CompileSet(rules, nil, func(_ int, bad error) { err = bad })
+	if err != nil {
+		return nil, 0, err
 	}
 	return p, p.Len(), nil
 }
