@@ -85,6 +85,7 @@ func (r *Request) request(ctx context.Context, at, home *url.URL, trusted bool) 
 				req.Header.Add(name, v)
 			}
 		}
+		req.Host = req.Header.Get("Host") // net/http looks for it here alone
 		if user == nil {
 			user = home.User
 		}

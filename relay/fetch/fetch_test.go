@@ -363,3 +363,12 @@ func TestTLS(t *testing.T) {
 		}
 	}
 }
+
+// TestHost asks for another host than the one it connects to.
+func TestHost(t *testing.T) {
+	url := serve(t, func(w http.ResponseWriter, r *http.Request) { fmt.Fprint(w, r.Host) })
+	resp, err := Get(t.Context(), &Request{URL: url, Header: http.Header{"Host": {"lists.example"}}})
+	if err != nil || string(resp.Body) != "lists.example" {
+		t.Fatalf("%+v, %v", resp, err)
+	}
+}

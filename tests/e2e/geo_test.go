@@ -121,7 +121,7 @@ func TestGeoDownloadsWhatRulesNeed(t *testing.T) {
 		}
 	})
 	base := urls + answering(t, "a", "b", "c", "d")
-	const rules = "GEOSITE,shop@ads,c\nGEOSITE,SHOP,a\nGEOIP,CN,b,no-resolve\nNOT,((GEOSITE,nobody)),d"
+	const rules = "GEOSITE,shop@ads,c\nGEOSITE,SHOP,a\nGEOIP,CN,b,no-resolve\nNOT,((GEOSITE,nobody)),a\nMATCH,d"
 	d := testkit.Start(t, "mixed-port: MIXED\n"+base+ruleLines("rules", inner+rules))
 	takes(t, d, "shop.test", "d") // nothing waits, and nothing matches
 	d.WaitLog(t, "GeoSite.dat is not there")
@@ -136,7 +136,7 @@ func TestGeoDownloadsWhatRulesNeed(t *testing.T) {
 	takes(t, d, "x.ads.test", "c")
 	takes(t, d, "[2001:db8:1::7]", "b")
 	takes(t, d, "203.0.114.77", "d")
-	d.WaitLog(t, `has nothing for \"nobody\"`)
+	d.WaitLog(t, "has nothing for nobody")
 	for i, want := range map[int]int{1: 1, 2: 3, 3: 2, 4: -1} {
 		if r := get[api.RuleList](t, d, "/rules").Rules[i]; r.Size != want {
 			t.Errorf("%+v; want size %d", r, want)

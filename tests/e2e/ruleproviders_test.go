@@ -265,7 +265,7 @@ rule-providers:
 // there, a start needs no server.
 func TestRuleProviderServerDown(t *testing.T) {
 	addr := fmt.Sprintf("127.0.0.1:%d", testkit.FreePort(t))
-	d := testkit.Start(t, "mixed-port: MIXED\n"+nowhere+answering(t, "a", "b")+ruleLines("rules", inner+"RULE-SET,sites,a\nNOT,((RULE-SET,sites)),b\nMATCH,REJECT")+fmt.Sprintf(`
+	d := testkit.Start(t, "mixed-port: MIXED\n"+nowhere+answering(t, "a", "b")+ruleLines("rules", inner+"RULE-SET,sites,a\nNOT,((NOT,((RULE-SET,sites)))),a\nMATCH,b")+fmt.Sprintf(`
 rule-providers:
   sites: {type: http, behavior: classical, url: "http://%s/sites.yaml", interval: 86400}
 `, addr))
@@ -531,7 +531,7 @@ func TestRuleProviderErrors(t *testing.T) {
 	f(`s: {type: http, behavior: domain, url: "http://127.0.0.1:1/", proxy: nobody}`, "MATCH,DIRECT", `no proxy or group is called "nobody"`)
 	f(`s: {type: http, behavior: domain}`, "MATCH,DIRECT", "needs url")
 	f(`s: {type: file, behavior: classical, format: mrs, path: s.mrs}`, "MATCH,DIRECT", "mrs holds no classical rules")
-	f("a: {type: http, behavior: domain, url: 'http://127.0.0.1:1/', path: same}\n  b: {type: http, behavior: domain, url: 'http://127.0.0.1:1/b', path: ./same}", "MATCH,DIRECT", "keeps its content in that file")
+	f("a: {type: http, behavior: domain, url: 'http://127.0.0.1:1/', path: same}\n  b: {type: http, behavior: domain, url: 'http://127.0.0.1:1/b', path: ./same}", "MATCH,DIRECT", "is the file of the rule provider")
 
 	other := t.TempDir()
 	file := filepath.Join(dir, "safe.yaml")
