@@ -80,6 +80,62 @@ func TestMatch(t *testing.T) {
 	f("IP-CIDR,1.1.0.0/16\nMATCH", fl, 1, NeedNothing)
 }
 
+// TestProcess judges by what is known of a process, which may not be all of it.
+func TestProcess(t *testing.T) {
+	f := func(rules string, who flow.Process, want int, wantNeed Need) {
+		t.Helper()
+		fl := named("a.test", 80)
+		fl.Process = who
+		if got := lines(t, rules).Match(&fl, 0); got.Rule != want || got.Need != wantNeed {
+			t.Errorf("%q, %+v: %+v; want %d, %d", rules, who, got, want, wantNeed)
+		}
+	}
+	root := flow.FoundProcess(0, "/usr/bin/Wget")
+	nobody := root
+	nobody.NoUser = true
+	pathless := flow.FoundProcess(0, "")
+	f("UID,0\nMATCH", root, 0, NeedNothing)
+	f("UID,0\nMATCH", nobody, 1, NeedNothing)
+	f("UID,0\nMATCH", flow.Process{LookedUp: true}, 1, NeedNothing)
+	f("DOMAIN,b.test\nUID,0\nMATCH", flow.Process{}, 1, NeedProcess)
+	f("MATCH\nUID,0", flow.Process{}, 0, NeedNothing)
+	f("PROCESS-NAME,WGET\nMATCH", nobody, 0, NeedNothing)
+	f("PROCESS-NAME,wge\nMATCH", nobody, 1, NeedNothing)
+	f("PROCESS-PATH-WILDCARD,*/BIN/*\nMATCH", root, 0, NeedNothing)
+	f("PROCESS-PATH-REGEX,.*\nUID,0\nMATCH", pathless, 1, NeedNothing)
+}
+
+// TestNotLoaded makes no rule hold whose set is not there, in whatever way it asks.
+func TestNotLoaded(t *testing.T) {
+	set := func(string) (*Set, error) { return new(Set), nil }
+	f := func(line string) {
+		t.Helper()
+		r, err := Parse(line)
+		if err != nil {
+			t.Fatal(err)
+		}
+		p, errs := Compile([]Rule{r, {Type: "MATCH"}}, &Env{RuleSet: set, GeoSite: set, GeoIP: set})
+		if errs != nil {
+			t.Fatal(errs)
+		}
+		for _, fl := range []flow.Flow{named("a.test", 80), addressed("1.2.3.4", 80)} {
+			if hit := p.Match(&fl, 0); hit.Rule != 1 || hit.Need != NeedNothing {
+				t.Errorf("%s: %+v", line, hit)
+			}
+			if v := p.Look(&fl, 0); !strings.Contains(v.Why, "not loaded") {
+				t.Errorf("%s: %+v", line, v)
+			}
+		}
+	}
+	f("GEOIP,cn,t")
+	f("GEOSITE,cn,t")
+	f("RULE-SET,x,t")
+	f("NOT,((GEOIP,cn)),t")
+	f("NOT,((RULE-SET,x)),t")
+	f("NOT,((AND,((GEOSITE,cn),(DST-PORT,80)))),t")
+	f("AND,((NOT,((GEOSITE,cn))),(DST-PORT,80)),t")
+}
+
 func TestEveryBadRuleIsReported(t *testing.T) {
 	_, errs := Compile(parse("DOMAIN,a..b\nMATCH\nIP-CIDR,1.1.1.1\nDST-PORT,70000\nNETWORK,icmp\nFOO,x"), nil)
 	var got []string

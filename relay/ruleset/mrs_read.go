@@ -14,22 +14,34 @@ import (
 )
 
 const (
-	maxDecoded = 512 << 20
-	maxWindow  = 64 << 20 // of zstd; the decoder holds one
+	minDecoded = 16 << 20 // what every file may hold,
+	maxRatio   = 64       // and else so many bytes for each of its own,
+	maxDecoded = 256 << 20
+	minWindow  = 32 << 20 // of zstd; the decoder holds one, as large as the file claims
+	maxWindow  = 64 << 20
 	maxGrow    = 64 << 20 // bytes of room before there are names for it
 	maxCount   = 1 << 30  // rules that a header can claim
 	mrsVersion = 1        // of either body
 )
 
+// maxNames bounds the names of a tree: those that begin alike share their beginning there, and nowhere
+// else. A name counts nameCost bytes more than it has.
+const (
+	maxNames = 64 << 20 // or as many as the tree has, if those are more
+	nameCost = 32
+)
+
 var (
 	mrsMagic = []byte{'M', 'R', 'S', 1}
 	errShort = errors.New("mrs: the file ends too soon, or a length in it is wrong")
+
+	errManyNames = errors.New("mrs: the names are much longer together than the file")
 )
 
 // openMRS returns what stands behind the header of a file, and the number of rules the file was made
 // from. The behaviour must be b.
 func openMRS(data []byte, b Behavior) (body *fields, count int64, err error) {
-	data, err = decompress(data, maxDecoded)
+	data, err = decompress(data, decodedLimit(len(data)))
 	if err != nil {
 		return nil, 0, fmt.Errorf("mrs: %w", err)
 	}
@@ -57,20 +69,63 @@ func isLen(count int64, entries int) bool {
 	return entries > 0 && count >= int64(entries) && count <= maxCount
 }
 
-// decompress returns up to limit bytes, and an error where there are more.
+// decodedLimit is how many bytes may be in a file of so many bytes.
+func decodedLimit(size int) int {
+	return min(max(minDecoded, maxRatio*min(size, maxDecoded)), maxDecoded)
+}
+
+// decompress returns up to limit bytes, and an error where there are more. It holds one and a half
+// times the limit at most, and the window.
 func decompress(data []byte, limit int) ([]byte, error) {
 	d, err := zstd.NewReader(bytes.NewReader(data),
 		zstd.WithDecoderConcurrency(1), zstd.WithDecoderLowmem(true),
-		zstd.WithDecoderMaxMemory(maxDecoded), zstd.WithDecoderMaxWindow(maxWindow))
+		zstd.WithDecoderMaxMemory(uint64(max(limit, minWindow))), zstd.WithDecoderMaxWindow(maxWindow))
 	if err != nil {
 		return nil, err
 	}
 	defer d.Close()
-	data, err = io.ReadAll(io.LimitReader(d, int64(limit)+1))
-	if len(data) > limit {
-		return nil, fmt.Errorf("more than %d bytes are in it", limit)
+	out := make([]byte, 0, room(limit, sizeHint(data, limit)))
+	for {
+		if len(out) == cap(out) {
+			var next [1]byte
+			if _, err := io.ReadFull(d, next[:]); err == io.EOF {
+				return out, nil
+			} else if err != nil {
+				return nil, err
+			}
+			if len(out) == limit {
+				return nil, fmt.Errorf("more than %d bytes are in it", limit)
+			}
+			out = append(append(make([]byte, 0, room(limit, len(out)+1)), out...), next[0])
+		}
+		n, err := d.Read(out[len(out):cap(out)])
+		out = out[:len(out)+n]
+		if err == io.EOF {
+			return out, nil
+		}
+		if err != nil {
+			return nil, err
+		}
 	}
-	return data, err
+}
+
+// room is a size for n bytes or more: the limit, halved as often as it can be. So the buffer before
+// the largest is half as large.
+func room(limit, n int) int {
+	size := limit
+	for size/2 >= max(n, 1) {
+		size /= 2
+	}
+	return size
+}
+
+// sizeHint is what a file says of its size or, where it says nothing, a guess.
+func sizeHint(data []byte, limit int) int {
+	var h zstd.Header
+	if err := h.Decode(data); err == nil && h.HasFCS {
+		return int(min(h.FrameContentSize, uint64(limit)))
+	}
+	return min(2*len(data), limit)
 }
 
 // fields takes the values of a file one after the other. Behind the first that is not all there,
@@ -129,10 +184,14 @@ func (r *domainReader) readTrie(f *fields, count int64) error {
 		return f.err
 	}
 	r.set.Grow(0, min(2*len(t.labels), maxGrow)) // names share about half of their bytes
-	n := 0
-	err := t.walk(func(pattern []byte) {
+	n, left := 0, max(maxNames, len(t.labels))
+	err := t.walk(func(pattern []byte) error {
+		if left -= len(pattern) + nameCost; left < 0 {
+			return errManyNames
+		}
 		n++
 		r.add(n, forward(pattern))
+		return nil
 	})
 	if err != nil {
 		return err

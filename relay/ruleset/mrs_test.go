@@ -220,7 +220,10 @@ func TestTrie(t *testing.T) {
 		f := fields{rest: w.body()}
 		in := trie{leaves: f.array(8), bitmap: f.array(8), labels: f.array(1)}
 		var got []string
-		if err := in.walk(func(text []byte) { got = append(got, string(text)) }); err != nil {
+		if err := in.walk(func(text []byte) error {
+			got = append(got, string(text))
+			return nil
+		}); err != nil {
 			t.Fatal(err)
 		}
 		if slices.Sort(got); !slices.Equal(got, patterns(set)) {

@@ -16,9 +16,13 @@ const (
 	maxTreeMarks = 1 << 19
 )
 
+// spare is what aliases may add to a file, in bytes.
+const spare = 64 << 10
+
 // parseLines is yamlLines for all that YAML knows. It passes over as many entries as skip says.
 // Documents after the first go on with the list. An alias stands for what it names, once for every
-// time it is written, so that nothing grows beyond what is written.
+// time it is written; when the entries become longer by that than the file and spare bytes more, the
+// file is refused. A file that is no YAML is a syntaxError, and none of it has got to line.
 func parseLines(data []byte, skip int, line func(n int, text []byte) error) error {
 	if len(data) > maxTreeBytes || marks(data) > maxTreeMarks {
 		return errTooLarge
@@ -27,17 +31,21 @@ func parseLines(data []byte, skip int, line func(n int, text []byte) error) erro
 	if err != nil {
 		return err
 	}
-	t := tree{line: line, skip: skip}
+	var docs []*yaml.Node
 	for {
-		var doc yaml.Node
-		err := loader.Load(&doc)
+		doc := new(yaml.Node)
+		err := loader.Load(doc)
 		if errors.Is(err, io.EOF) {
 			break
 		}
 		if err != nil {
 			return yamlError(data, err)
 		}
-		if err := t.document(&doc); err != nil {
+		docs = append(docs, doc)
+	}
+	t := tree{line: line, skip: skip, left: len(data) + spare}
+	for _, doc := range docs {
+		if err := t.document(doc); err != nil {
 			return err
 		}
 	}
@@ -66,6 +74,7 @@ func marks(data []byte) int {
 type tree struct {
 	line  func(n int, text []byte) error
 	skip  int
+	left  int  // bytes that entries may still have
 	n     int  // entries so far
 	found bool // a key whose value they are
 	buf   []byte
@@ -103,10 +112,16 @@ func (t *tree) document(doc *yaml.Node) error {
 
 func (t *tree) entries(list *yaml.Node) error {
 	for _, entry := range list.Content {
+		t.buf = appendEntry(t.buf[:0], named(entry))
+		if err := checkEntry(entry.Line, t.buf); err != nil {
+			return err
+		}
+		if t.left -= len(t.buf); t.left < 0 {
+			return fmt.Errorf("line %d: aliases make the list larger than the file", entry.Line)
+		}
 		if t.n++; t.n <= t.skip {
 			continue
 		}
-		t.buf = appendEntry(t.buf[:0], named(entry))
 		if err := t.line(entry.Line, t.buf); err != nil {
 			return err
 		}
@@ -144,16 +159,21 @@ func appendEntry(buf []byte, n *yaml.Node) []byte {
 	return buf
 }
 
+// syntaxError is the error of a file that is no YAML.
+type syntaxError struct{ text string }
+
+func (e *syntaxError) Error() string { return e.text }
+
 // yamlError names the line of an error, also where the parser knows only the byte.
 func yamlError(data []byte, err error) error {
 	var e *yaml.LoadError
 	if !errors.As(err, &e) {
-		return fmt.Errorf("yaml: %w", err)
+		return &syntaxError{fmt.Sprintf("yaml: %v", err)}
 	}
 	line := e.Mark.Line
 	if line == 0 {
 		before := data[:min(max(e.Mark.Index, 0), len(data))]
 		line = 1 + bytes.Count(before, []byte("\n"))
 	}
-	return fmt.Errorf("yaml: line %d: %s", line, e.Message)
+	return &syntaxError{fmt.Sprintf("yaml: line %d: %s", line, e.Message)}
 }

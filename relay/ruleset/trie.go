@@ -104,8 +104,9 @@ type step struct {
 }
 
 // walk calls pattern for every name, as match takes it: a name and the sign for all that is below
-// it are one pattern. The text is valid during the call only, in which it may be changed.
-func (t *trie) walk(pattern func(text []byte)) error {
+// it are one pattern. The text is valid during the call only, in which it may be changed. An error
+// of pattern ends the walk.
+func (t *trie) walk(pattern func(text []byte) error) error {
 	if err := t.index(); err != nil {
 		return err
 	}
@@ -134,7 +135,9 @@ func (t *trie) walk(pattern func(text []byte)) error {
 		way[depth] = step{child, t.children(child), -1}
 		if t.leaf(child) {
 			if sign, name := t.sign(way[:depth+1], key[maxKey-depth:]); name != nil {
-				pattern(append(append(text[:0], sign...), name...))
+				if err := pattern(append(append(text[:0], sign...), name...)); err != nil {
+					return err
+				}
 			}
 		}
 	}

@@ -11,7 +11,7 @@ import (
 //
 // Lists that look as nearly all do are scanned line by line, without a tree. At the first line the
 // scanner is not sure of, the file is parsed instead, and the parser goes on with the entry that
-// the scanner came to.
+// the scanner came to. What is no YAML is read line by line from there, if it has a list that can be.
 func yamlLines(data []byte, line func(n int, text []byte) error) error {
 	s := scanner{line: line}
 	err := s.scan(data)
@@ -21,6 +21,10 @@ func yamlLines(data []byte, line func(n int, text []byte) error) error {
 		if errors.Is(err, errTooLarge) {
 			return fmt.Errorf("line %d: %w", s.n, err)
 		}
+		var bad *syntaxError
+		if errors.As(err, &bad) && hasList(data) {
+			return looseLines(data, s.last, line)
+		}
 		return err
 	case err != nil:
 		return err
@@ -28,6 +32,17 @@ func yamlLines(data []byte, line func(n int, text []byte) error) error {
 		return errNoList
 	case s.given == 0:
 		return ErrEmpty
+	}
+	return nil
+}
+
+// maxEntry is the longest entry of YAML, in bytes; no rule is as long by far.
+const maxEntry = 64 << 10
+
+// checkEntry refuses an entry that is too long.
+func checkEntry(n int, text []byte) error {
+	if len(text) > maxEntry {
+		return fmt.Errorf("line %d: an entry of %d bytes, want at most %d", n, len(text), maxEntry)
 	}
 	return nil
 }
@@ -41,6 +56,7 @@ var errUnsure = errors.New("a line that only a parser can read")
 type scanner struct {
 	line   func(n int, text []byte) error
 	given  int    // entries that line has got
+	last   int    // the line of the last of them
 	n      int    // the number of the line that is read
 	begun  bool   // something was there that is no comment
 	list   bool   // entries may stand here
@@ -146,7 +162,10 @@ func (s *scanner) flush() error {
 		s.buf = s.held.unescape(s.buf[:0])
 		text = s.buf
 	}
-	s.given++
+	if err := checkEntry(n, text); err != nil {
+		return err
+	}
+	s.given, s.last = s.given+1, n
 	return s.line(n, text)
 }
 
