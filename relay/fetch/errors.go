@@ -2,8 +2,10 @@ package fetch
 
 import (
 	"context"
+	"crypto/tls"
 	"errors"
 	"fmt"
+	"io"
 	"net"
 	"net/http"
 	"net/url"
@@ -55,19 +57,31 @@ func explain(ctx context.Context, at *url.URL, err error) error {
 		bare.Source = nil // its port is another each time, and one failure would look like many
 		err = &bare
 	}
-	if quotes(err.Error(), at) {
+	if !plain(err) {
 		err = errors.New("the answer makes no sense")
 	}
 	return fmt.Errorf("%s: %w", origin(at), err)
 }
 
-// quotes says whether text has a part of u in it that is secret: net/http quotes answers it does
-// not understand, and a server that echoes what it is sent makes that the URL.
-func quotes(text string, u *url.URL) bool {
-	for _, part := range []string{u.EscapedPath(), u.RawQuery} {
-		if len(part) > 1 && strings.Contains(text, part) {
-			return true
-		}
-	}
-	return false
+// said is an error of this package: it quotes nothing of what a server has sent.
+type said struct{ text string }
+
+func (e *said) Error() string { return e.text }
+
+// dialed is an error of whoever dials for us.
+type dialed struct{ error }
+
+func (e *dialed) Unwrap() error { return e.error }
+
+// plain says whether the text of an error may be shown. net/http quotes answers that it does not
+// understand, and a server that echoes what it is sent makes that the URL or a field of ours; so what
+// is not known to quote nothing is not shown.
+func plain(err error) bool {
+	var network net.Error
+	var ours *said
+	var dial *dialed
+	var cert *tls.CertificateVerificationError
+	var record tls.RecordHeaderError
+	return errors.As(err, &network) || errors.As(err, &ours) || errors.As(err, &dial) || errors.As(err, &cert) ||
+		errors.As(err, &record) || errors.Is(err, io.EOF) || errors.Is(err, io.ErrUnexpectedEOF)
 }

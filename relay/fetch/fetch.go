@@ -3,6 +3,7 @@
 package fetch
 
 import (
+	"cmp"
 	"context"
 	"crypto/x509"
 	"errors"
@@ -11,10 +12,18 @@ import (
 	"net"
 	"net/http"
 	"net/url"
+	"sync/atomic"
+	"time"
 )
 
 // DefaultLimit bounds a body, in bytes, where the request names no limit.
 const DefaultLimit = 64 << 20
+
+// idleTime is how long a server may send nothing in the middle of a body.
+const idleTime = 30 * time.Second
+
+// maxValidator bounds what a server may say of a body, in bytes: it is sent back.
+const maxValidator = 1 << 10
 
 // maxRedirects is how many redirects one request follows.
 const maxRedirects = 10
@@ -34,6 +43,8 @@ type Request struct {
 	// Dial connects; nil is the system's way. It returns soon after its ctx is done.
 	Dial  func(ctx context.Context, network, addr string) (net.Conn, error)
 	Roots *x509.CertPool // nil: the system's
+
+	idle time.Duration // tests; 0 is idleTime
 }
 
 // Response is an answer that is of use: a whole body, or the word that there is no newer one.
@@ -55,8 +66,10 @@ func Get(ctx context.Context, r *Request) (*Response, error) {
 	t := r.transport()
 	defer t.CloseIdleConnections()
 	at, trusted := home, true
+	asking, giveUp := context.WithCancel(ctx)
+	defer giveUp()
 	for range 1 + maxRedirects {
-		resp, next, err := r.exchange(t, r.request(ctx, at, home, trusted))
+		resp, next, err := r.exchange(t, r.request(asking, at, home, trusted), giveUp)
 		switch {
 		case err != nil:
 			return nil, explain(ctx, at, err)
@@ -72,7 +85,22 @@ func Get(ctx context.Context, r *Request) (*Response, error) {
 // ours are the fields that decide what comes back; a user's own would break what Get promises.
 var ours = []string{
 	"Accept-Encoding", "Range", "If-Range", "If-Match", "If-Unmodified-Since",
-	"If-None-Match", "If-Modified-Since",
+	"If-None-Match", "If-Modified-Since", "Connection", "Content-Length", "Transfer-Encoding", "Upgrade", "Te", "Trailer",
+}
+
+// moving is a body that puts the end of patience off as long as something comes.
+type moving struct {
+	io.Reader
+	alarm *time.Timer
+	wait  time.Duration
+}
+
+func (m *moving) Read(p []byte) (int, error) {
+	n, err := m.Reader.Read(p)
+	if n > 0 {
+		m.alarm.Reset(m.wait)
+	}
+	return n, err
 }
 
 // request is what at is asked. What is meant for home alone is left out where at is not trusted.
@@ -113,7 +141,7 @@ func (r *Request) request(ctx context.Context, at, home *url.URL, trusted bool) 
 //
 // It uses the transport itself: a client would send the URL as Referer, keep a user's fields when
 // it goes to another host, and repeat the URL in its errors.
-func (r *Request) exchange(t http.RoundTripper, req *http.Request) (*Response, *url.URL, error) {
+func (r *Request) exchange(t http.RoundTripper, req *http.Request, giveUp func()) (*Response, *url.URL, error) {
 	answer, err := t.RoundTrip(req)
 	if err != nil {
 		return nil, nil, err
@@ -126,8 +154,8 @@ func (r *Request) exchange(t http.RoundTripper, req *http.Request) (*Response, *
 	resp := &Response{
 		Header: answer.Header,
 		Validators: Validators{
-			ETag:         answer.Header.Get("ETag"),
-			LastModified: answer.Header.Get("Last-Modified"),
+			ETag:         bounded(answer.Header.Get("ETag")),
+			LastModified: bounded(answer.Header.Get("Last-Modified")),
 		},
 	}
 	switch {
@@ -136,23 +164,41 @@ func (r *Request) exchange(t http.RoundTripper, req *http.Request) (*Response, *
 	case answer.StatusCode != http.StatusOK:
 		return nil, nil, statusError(answer)
 	default:
-		resp.Body, err = r.body(answer)
+		resp.Body, err = r.body(answer, giveUp)
 	}
 	return resp, nil, err
 }
 
+// bounded is a validator, or none where it is too long to be sent back.
+func bounded(validator string) string {
+	if len(validator) > maxValidator {
+		return ""
+	}
+	return validator
+}
+
 // body reads a body to its end. The transport has undone gzip, so that what is counted is what
 // would be kept.
-func (r *Request) body(answer *http.Response) ([]byte, error) {
+func (r *Request) body(answer *http.Response, giveUp func()) ([]byte, error) {
 	limit := r.Limit
 	if limit <= 0 {
 		limit = DefaultLimit
 	}
-	tooLarge := fmt.Errorf("larger than %d bytes", limit)
+	tooLarge := &said{fmt.Sprintf("larger than %d bytes", limit)}
 	if answer.ContentLength > limit {
 		return nil, tooLarge
 	}
-	b, err := io.ReadAll(http.MaxBytesReader(nil, answer.Body, limit))
+	wait := cmp.Or(r.idle, idleTime)
+	var stalled atomic.Bool
+	alarm := time.AfterFunc(wait, func() {
+		stalled.Store(true)
+		giveUp()
+	})
+	defer alarm.Stop()
+	b, err := io.ReadAll(&moving{http.MaxBytesReader(nil, answer.Body, limit), alarm, wait})
+	if err != nil && stalled.Load() {
+		return nil, &said{fmt.Sprintf("body: nothing came for %v", wait)}
+	}
 	if _, ok := errors.AsType[*http.MaxBytesError](err); ok {
 		return nil, tooLarge
 	}

@@ -263,6 +263,8 @@ func TestSecrets(t *testing.T) {
 	const rest = "/secret/token?token=secret"
 	f(strings.Replace(echo, "://", "://user:token@", 1)+rest, echo+": the answer makes no sense")
 	f(hung+rest, hung+": EOF")
+	part := answer(t, func(string) string { return "HTTP/1.1 200 OK\r\nContent-Length: token=sec\r\n\r\n" })
+	f(part+"/x?token=sec", part+": the answer makes no sense")
 	f(away+rest, "redirected to what is not a valid http or https URL")
 	f(ftp+rest, "redirected to what is not a valid http or https URL")
 	f("http://user:to/ken@127.0.0.1"+rest, "not a valid http or https URL")
@@ -370,5 +372,34 @@ func TestHost(t *testing.T) {
 	resp, err := Get(t.Context(), &Request{URL: url, Header: http.Header{"Host": {"lists.example"}}})
 	if err != nil || string(resp.Body) != "lists.example" {
 		t.Fatalf("%+v, %v", resp, err)
+	}
+}
+
+// TestStalled gives a server up that sends a part and then nothing, and no other.
+func TestStalled(t *testing.T) {
+	url := serve(t, func(w http.ResponseWriter, r *http.Request) {
+		for range 5 {
+			fmt.Fprint(w, "part")
+			w.(http.Flusher).Flush()
+			if r.URL.Path == "/stalls" {
+				<-r.Context().Done()
+				return
+			}
+		}
+	})
+	if resp, err := Get(t.Context(), &Request{URL: url, idle: time.Second}); err != nil || len(resp.Body) != 20 {
+		t.Errorf("%+v, %v", resp, err)
+	}
+	_, err := Get(t.Context(), &Request{URL: url + "/stalls", idle: 50 * time.Millisecond})
+	if err == nil || !strings.Contains(err.Error(), "nothing came for 50ms") {
+		t.Error(err)
+	}
+}
+
+// TestLongValidators are not sent back.
+func TestLongValidators(t *testing.T) {
+	url := serve(t, func(w http.ResponseWriter, _ *http.Request) { w.Header().Set("ETag", strings.Repeat("x", 2000)) })
+	if resp, err := Get(t.Context(), &Request{URL: url}); err != nil || resp.Validators.ETag != "" {
+		t.Errorf("%+v, %v", resp, err)
 	}
 }

@@ -1,6 +1,7 @@
 package fetch
 
 import (
+	"context"
 	"crypto/tls"
 	"net"
 	"net/http"
@@ -22,7 +23,13 @@ func (r *Request) transport() *http.Transport {
 		dial = (&net.Dialer{Timeout: dialTime}).DialContext
 	}
 	return &http.Transport{
-		DialContext:            dial,
+		DialContext: func(ctx context.Context, network, addr string) (net.Conn, error) {
+			c, err := dial(ctx, network, addr)
+			if err != nil {
+				return nil, &dialed{err}
+			}
+			return c, nil
+		},
 		TLSClientConfig:        &tls.Config{RootCAs: r.Roots, MinVersion: tls.VersionTLS12},
 		TLSHandshakeTimeout:    handshakeTime,
 		ResponseHeaderTimeout:  answerTime,

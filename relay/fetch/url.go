@@ -39,9 +39,9 @@ func redirect(at *url.URL, answer *http.Response) (*url.URL, error) {
 	next, err := at.Parse(to)
 	switch {
 	case err != nil || !web(next):
-		return nil, errors.New("redirected to what is not a valid http or https URL")
+		return nil, &said{"redirected to what is not a valid http or https URL"}
 	case at.Scheme == "https" && next.Scheme == "http":
-		return nil, errors.New("redirected from https to http")
+		return nil, &said{"redirected from https to http"}
 	}
 	return next, nil
 }
