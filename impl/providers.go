@@ -76,7 +76,7 @@ var (
 		ruleset.Domain: api.RuleBehaviorDomain, ruleset.IPCIDR: api.RuleBehaviorIPCIDR, ruleset.Classical: api.RuleBehaviorClassical,
 	}
 	ruleFormats = map[ruleset.Format]api.RuleFormat{
-		ruleset.YAML: "YamlRule", ruleset.Text: "TextRule", ruleset.MRS: "MrsRule",
+		ruleset.YAML: api.RuleFormatYamlRule, ruleset.Text: api.RuleFormatTextRule, ruleset.MRS: api.RuleFormatMrsRule,
 	}
 )
 

@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"log/slog"
+	"maps"
 	"os"
 	"path/filepath"
 	"slices"
@@ -229,13 +230,22 @@ func readGeo(path string) ([]byte, error) {
 	return os.ReadFile(path)
 }
 
-// load gives sets of a kind what data has for them. What it has nothing for becomes empty. g.loading is
-// held.
+// have says whether any of sets has something now.
+func (g *geoData) have(kind geo.Kind, names []string) bool {
+	return slices.ContainsFunc(names, func(name string) bool { return g.set(geoKey{kind, name}).Len() > 0 })
+}
+
+// load gives sets of a kind what data has for them. g.loading is held.
 func (g *geoData) load(kind geo.Kind, names []string, data []byte) error {
 	contents, err := g.readSets(kind, names, data)
-	if err != nil {
-		return err
+	if err == nil {
+		g.give(kind, names, contents)
 	}
+	return err
+}
+
+// give gives sets of a kind their contents. One that there is nothing for becomes empty. g.loading is held.
+func (g *geoData) give(kind geo.Kind, names []string, contents map[string]*rule.Content) {
 	delete(g.said, kind)
 	var missing []string
 	for _, name := range names {
@@ -249,7 +259,6 @@ func (g *geoData) load(kind geo.Kind, names []string, data []byte) error {
 	if missing != nil {
 		g.log.Warn(fmt.Sprintf("%s has nothing for %s: the rules that name it do not match", kind, some(missing)))
 	}
-	return nil
 }
 
 // some are the first of names, and how many more there are.
@@ -296,21 +305,22 @@ func (g *geoData) update(ctx context.Context, only []geo.Kind) error {
 	defer g.updating.Unlock()
 	needed, c := g.names()
 	if only == nil {
-		for kind := range needed {
-			only = append(only, kind)
-		}
+		only = slices.Sorted(maps.Keys(needed))
 	}
-	var errs []error
-	for _, kind := range only {
-		err := g.updateOne(ctx, kind, geoURL(&c, kind))
-		g.settle(kind, err)
-		if err != nil {
-			g.log.Warn(err.Error())
-			errs = append(errs, err)
-			continue
-		}
-		g.log.Info(fmt.Sprintf("%s database file is updated", kind))
+	var wait sync.WaitGroup
+	errs := make([]error, len(only))
+	for i, kind := range only { // one that is slow holds up no other
+		wait.Go(func() {
+			err := g.updateOne(ctx, kind, geoURL(&c, kind))
+			g.settle(kind, err)
+			if errs[i] = err; err != nil {
+				g.log.Warn(err.Error())
+				return
+			}
+			g.log.Info(fmt.Sprintf("%s database file is updated", kind))
+		})
 	}
+	wait.Wait()
 	return errors.Join(errs...)
 }
 
@@ -324,6 +334,14 @@ func (g *geoData) updateOne(ctx context.Context, kind geo.Kind, url string) erro
 	}
 	g.loading.Lock()
 	defer g.loading.Unlock()
+	needed, _ := g.names() // rules may have come while it was downloaded
+	contents, err := g.readSets(kind, needed[kind], data)
+	switch {
+	case err != nil:
+		return fmt.Errorf("invalid %s database file: %w", kind, err)
+	case len(contents) == 0 && g.have(kind, needed[kind]):
+		return fmt.Errorf("invalid %s database file: it has nothing of what rules need", kind)
+	}
 	path := geo.Find(kind, g.home)
 	if path == "" {
 		path = filepath.Join(g.home, kind.File())
@@ -331,10 +349,7 @@ func (g *geoData) updateOne(ctx context.Context, kind geo.Kind, url string) erro
 	if err := fetch.Replace(path, data); err != nil {
 		return fmt.Errorf("can't save %s database file: %w", kind, err)
 	}
-	needed, _ := g.names() // rules may have come while it was downloaded
-	if err := g.load(kind, needed[kind], data); err != nil {
-		return err
-	}
+	g.give(kind, needed[kind], contents)
 	g.seen[kind], g.broken[kind] = lookAt(path), false
 	return nil
 }
@@ -438,5 +453,9 @@ func (g *geoData) dueAt(kind geo.Kind, c *config.Geo) (at time.Time, never bool)
 	case path == "" || err != nil:
 		return time.Time{}, false
 	}
-	return st.ModTime().Add(time.Duration(c.UpdateInterval) * time.Hour), false
+	written := st.ModTime()
+	if now := time.Now(); written.After(now) {
+		written = now // under a clock that was wrong
+	}
+	return written.Add(time.Duration(c.UpdateInterval) * time.Hour), false
 }

@@ -98,6 +98,51 @@ func TestProviderFiles(t *testing.T) {
 	}
 }
 
+// TestForbiddenFiles keeps rule providers off the daemon's own files.
+func TestForbiddenFiles(t *testing.T) {
+	r := newTestRelay(t)
+	home := r.source.Paths.Home
+	r.source.File = filepath.Join(home, "config.yaml")
+	if err := os.WriteFile(filepath.Join(home, "key.pem"), nil, 0o600); err != nil {
+		t.Fatal(err)
+	}
+	f := func(kind, path, want string) {
+		t.Helper()
+		c, _, err := r.source.parse("test", fmt.Appendf(nil, "tls: {certificate: key.pem, private-key: ./key.pem}\n"+
+			"rule-providers:\n  p: {type: %s, behavior: domain, url: 'http://127.0.0.1:1/x', path: %q}\n", kind, path))
+		if err != nil {
+			t.Fatal(err)
+		}
+		_, err = r.tryBuild(c, nil, nil)
+		if got := fmt.Sprint(err); !strings.Contains(got, want) {
+			t.Errorf("%s %s: %s; want %s", kind, path, got, want)
+		}
+	}
+	for _, kind := range []string{"http", "file"} {
+		f(kind, "config.yaml", "is a file of the daemon's own")
+		f(kind, "Cache.DB", "is a file of the daemon's own")
+		f(kind, "./controller.secret", "is a file of the daemon's own")
+		f(kind, "geosite.dat", "is a file of the daemon's own")
+		f(kind, filepath.Join(home, "key.pem"), "is a file of the daemon's own")
+		f(kind, "list.compiled", "compiled set")
+		f(kind, ".", "is a directory")
+		f(kind, "list.yaml", "<nil>")
+	}
+}
+
+// TestKeysAreNoRuleSets: nothing of a key is quoted, whatever its file is called.
+func TestKeysAreNoRuleSets(t *testing.T) {
+	r := newTestRelay(t)
+	if err := os.WriteFile(filepath.Join(r.source.Paths.Home, "list"), []byte("-----BEGIN PRIVATE KEY-----\nhunter2\n"), 0o600); err != nil {
+		t.Fatal(err)
+	}
+	n := r.built(t, nil, "rule-providers:\n  p: {type: file, behavior: domain, format: text, path: list}\n")
+	i := n.RuleProviders[0].info()
+	if i.Err == nil || i.Warnings.Total > 0 || strings.Contains(fmt.Sprint(i.Err), "hunter2") {
+		t.Errorf("%+v", i)
+	}
+}
+
 // TestNamelessSubRules once ended the process.
 func TestNamelessSubRules(t *testing.T) {
 	r := newTestRelay(t)

@@ -1,9 +1,11 @@
 package relay
 
 import (
+	"bytes"
 	"context"
 	"crypto/md5"
 	"encoding/hex"
+	"errors"
 	"fmt"
 	"log/slog"
 	"net/http"
@@ -16,10 +18,12 @@ import (
 
 	"github.com/switchyard-proxy/switchyard/relay/config"
 	"github.com/switchyard-proxy/switchyard/relay/fetch"
+	"github.com/switchyard-proxy/switchyard/relay/geo"
 	"github.com/switchyard-proxy/switchyard/relay/match"
 	"github.com/switchyard-proxy/switchyard/relay/provider"
 	"github.com/switchyard-proxy/switchyard/relay/rule"
 	"github.com/switchyard-proxy/switchyard/relay/ruleset"
+	"github.com/switchyard-proxy/switchyard/relay/state"
 )
 
 // ruleProvider is a rule provider of the configuration: where its set comes from, and the set that
@@ -32,7 +36,9 @@ type ruleProvider struct {
 	path     string
 	set      *rule.Set
 	source   *provider.Source[*readSet]
-	end      context.CancelFunc // nil while nothing keeps it up to date
+	life     context.Context // ends when a configuration comes that has it no more
+	end      context.CancelFunc
+	leave    func() bool // nil while nothing keeps it up to date
 }
 
 // largeSet is how many entries make a set large.
@@ -90,6 +96,9 @@ func (b *builder) keptProvider(c *config.RuleProvider) *ruleProvider {
 	if !reflect.DeepEqual(was, is) {
 		return nil
 	}
+	if path, err := b.providerPath(c); err != nil || path != old.path {
+		return nil // a link leads elsewhere now
+	}
 	// Countries come from another file now, and classical sets may name some.
 	if old.behavior == ruleset.Classical && b.prev.Config.Geo.Mode != b.Config.Geo.Mode {
 		return nil
@@ -106,7 +115,10 @@ func (b *builder) newProvider(c *config.RuleProvider) *ruleProvider {
 	if p.format, err = ruleset.ParseFormat(c.Format); err != nil {
 		return nil
 	}
-	if p.path, err = b.providerPath(c); err != nil {
+	if p.path, err = b.providerPath(c); err == nil && p.path != "" {
+		err = b.free(p.path)
+	}
+	if err != nil {
 		b.report(c.Pos, "rule-providers."+c.Name+".path", err.Error())
 		return nil
 	}
@@ -139,6 +151,7 @@ func (b *builder) newProvider(c *config.RuleProvider) *ruleProvider {
 		p.format = ruleset.Text
 	}
 	p.source = provider.New(settings)
+	p.life, p.end = context.WithCancel(context.Background())
 	return p
 }
 
@@ -165,8 +178,44 @@ func (b *builder) providerPath(c *config.RuleProvider) (string, error) {
 	return paths.Resolve(filepath.Join("rules", hex.EncodeToString(sum[:])))
 }
 
-// downloadTimeout bounds one download of a rule set.
-const downloadTimeout = time.Minute
+// free says why a file cannot be a rule provider's: it is one of the daemon's own, which a list must not
+// overwrite and whose lines must not be shown as what is wrong with it.
+func (b *builder) free(path string) error {
+	own := []string{state.FileName, state.FileName + ".bad", "controller.secret"}
+	for _, kind := range []geo.Kind{geo.GeoIPDat, geo.CountryDB, geo.ASNDB, geo.GeoSiteDat} {
+		own = append(own, kind.Files()...)
+	}
+	for i, name := range own {
+		own[i] = filepath.Join(b.Config.Paths.Home, name)
+	}
+	own = append(own, b.relay.source.File, b.Config.Controller.Unix)
+	for _, text := range []string{b.Config.TLS.Certificate, b.Config.TLS.PrivateKey, b.Config.TLS.ClientAuthCert} {
+		if text != "" && !strings.Contains(text, "\n") { // else it is PEM itself
+			own = append(own, text)
+		}
+	}
+	for _, name := range own {
+		if name == "" {
+			continue
+		}
+		if resolved, err := b.Config.Paths.Resolve(name); err == nil {
+			name = resolved
+		}
+		if strings.EqualFold(name, path) {
+			return fmt.Errorf("%s is a file of the daemon's own", path)
+		}
+	}
+	if strings.HasSuffix(path, compiled) {
+		return fmt.Errorf("a name that ends in %s is that of a compiled set", compiled)
+	}
+	return config.Regular(path)
+}
+
+// compiled is what follows the name of a rule set's file in that of its compiled form.
+const compiled = ".compiled"
+
+// downloadTimeout bounds one download of a rule set; one that stalls ends sooner.
+const downloadTimeout = 5 * time.Minute
 
 // download gets the content of p, through its proxy or by the rules.
 func (r *Relay) download(ctx context.Context, p *ruleProvider, have fetch.Validators) (*fetch.Response, error) {
@@ -183,8 +232,16 @@ func (r *Relay) download(ctx context.Context, p *ruleProvider, have fetch.Valida
 	return fetch.Get(ctx, req)
 }
 
+// errWord is about answers such as "Forbidden", which come with a status of success at times.
+var errWord = errors.New("this is a word, not a rule set")
+
+var errPEM = errors.New("this is a certificate or a key, not a rule set")
+
 // readSet reads the body of a rule set.
 func (r *Relay) readSet(p *ruleProvider, data []byte, mmdb bool) (s *readSet, err error) {
+	if bytes.Contains(data[:min(len(data), 4096)], []byte("-----BEGIN ")) {
+		return nil, errPEM // and nothing of it is quoted
+	}
 	if p.behavior == ruleset.Classical {
 		return r.readRules(p, data, mmdb)
 	}
@@ -195,6 +252,9 @@ func (r *Relay) readSet(p *ruleProvider, data []byte, mmdb bool) (s *readSet, er
 	} else {
 		s.content.Domains, s.warnings, err = r.readDomains(p, data)
 		s.content.Count = s.content.Domains.Len()
+		if err == nil && p.config.Type == "http" && s.content.Count == 1 && !bytes.ContainsRune(data, '.') {
+			err = errWord
+		}
 	}
 	return s, err
 }
@@ -204,7 +264,7 @@ func (r *Relay) readDomains(p *ruleProvider, data []byte) (*match.Domains, rules
 	if p.path == "" {
 		return ruleset.ReadDomains(data, p.format)
 	}
-	return ruleset.ReadDomainsCached(data, p.format, p.path+".compiled", func(err error) {
+	return ruleset.ReadDomainsCached(data, p.format, p.path+compiled, func(err error) {
 		r.log.Info(fmt.Sprintf("rule provider %q: the compiled set cannot be kept: %v", p.config.Name, err))
 	})
 }
@@ -296,6 +356,8 @@ func (r *Relay) RuleProvider(name string) (ruleset.Info, bool) {
 	return p.info(), true
 }
 
+var errProviderGone = errors.New("a change of the configuration has taken the rule provider away")
+
 // UpdateRuleProvider loads the rule provider called name anew. When that fails, what it had stays.
 // known is false when there is none of that name.
 func (r *Relay) UpdateRuleProvider(ctx context.Context, name string) (known bool, err error) {
@@ -303,7 +365,13 @@ func (r *Relay) UpdateRuleProvider(ctx context.Context, name string) (known bool
 	if p == nil {
 		return false, nil
 	}
-	return true, p.source.Refresh(ctx)
+	ctx, cancel := context.WithCancel(ctx)
+	defer cancel()
+	defer context.AfterFunc(p.life, cancel)()
+	if err = p.source.Refresh(ctx); err != nil && p.life.Err() != nil {
+		err = errProviderGone
+	}
+	return true, err
 }
 
 // sources keeps the rule providers of what runs up to date.
@@ -334,16 +402,16 @@ func (s *sources) follow(prev, next *Running) {
 		for _, p := range prev.RuleProviders {
 			if !stays[p] {
 				p.end()
+				p.leave()
 			}
 		}
 	}
 	for _, p := range next.RuleProviders {
-		if p.end != nil {
+		if p.leave != nil {
 			continue
 		}
-		var ctx context.Context
-		ctx, p.end = context.WithCancel(s.ctx)
-		s.running.Go(func() { _ = p.source.Run(ctx, s.watcher) }) // it says itself what fails
+		p.leave = context.AfterFunc(s.ctx, p.end)
+		s.running.Go(func() { _ = p.source.Run(p.life, s.watcher) }) // it says itself what fails
 	}
 }
 

@@ -43,7 +43,7 @@ func convert(args []string, out, errOut io.Writer) int {
 	if more := warnings.Total - len(warnings.First); more > 0 {
 		fmt.Fprintf(errOut, "%s: warning: and %d more lines\n", args[2], more)
 	}
-	if err := fetch.Replace(args[3], set); err != nil {
+	if err := writeTarget(args[3], set); err != nil {
 		return convertFailed(errOut, exitStart, "target", err)
 	}
 	fmt.Fprintf(out, "%s: %d bytes\n", args[3], len(set))
@@ -53,4 +53,17 @@ func convert(args []string, out, errOut io.Writer) int {
 func convertFailed(errOut io.Writer, code int, what string, err error) int {
 	fmt.Fprintf(errOut, "switchyard: convert-ruleset: %s: %v\n", what, err)
 	return code
+}
+
+// writeTarget writes a file whole or not at all. What is there and is no plain file, such as a link or
+// /dev/stdout, is written to as it is.
+func writeTarget(path string, data []byte) error {
+	const mode = 0o644 // a web server may have to read it
+	if st, err := os.Lstat(path); err == nil && !st.Mode().IsRegular() {
+		return os.WriteFile(path, data, mode)
+	}
+	if err := fetch.Replace(path, data); err != nil {
+		return err
+	}
+	return os.Chmod(path, mode)
 }

@@ -6,6 +6,7 @@ import (
 	"time"
 
 	"go.yaml.in/yaml/v4"
+	"golang.org/x/net/http/httpguts"
 )
 
 // RuleProvider is a source of rules.
@@ -31,8 +32,8 @@ type Header []Listing
 func (h *Header) decode(v value) {
 	*h = listings(v)
 	for _, l := range *h {
-		if strings.ContainsAny(l.Name, "\r\n: ") || strings.ContainsAny(strings.Join(l.Values, ""), "\r\n\x00") {
-			v.fail("fields of a header are one line each")
+		if !httpguts.ValidHeaderFieldName(l.Name) || !httpguts.ValidHeaderFieldValue(strings.Join(l.Values, "")) {
+			v.fail("a field of a header has a name such as X-Token, and values of one line")
 			return
 		}
 	}

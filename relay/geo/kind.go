@@ -26,10 +26,10 @@ func (k Kind) String() string {
 }
 
 // File is the name under which a downloaded file is stored.
-func (k Kind) File() string { return k.files()[0] }
+func (k Kind) File() string { return k.Files()[0] }
 
-// files are the names that a file of the kind can have, the best first.
-func (k Kind) files() []string {
+// Files are the names that a file of the kind can have, the best first.
+func (k Kind) Files() []string {
 	return [...][]string{
 		{"GeoIP.dat"},
 		{"geoip.metadb", "Country.mmdb", "geoip.db"},
@@ -45,7 +45,7 @@ func Find(k Kind, dir string) string {
 	if err != nil {
 		return "" // a directory that cannot be read has no files for us
 	}
-	for _, want := range k.files() {
+	for _, want := range k.Files() {
 		found := ""
 		for _, e := range entries {
 			if e.IsDir() || !strings.EqualFold(e.Name(), want) || found == want {

@@ -53,6 +53,8 @@ func (s *Source[T]) download(ctx context.Context) outcome {
 	switch {
 	case err != nil:
 		return failed(err)
+	case ctx.Err() != nil:
+		return failed(ctx.Err()) // nobody wants it any more, and the file may be another's by now
 	case resp.NotModified && have == fetch.Validators{}:
 		return failed(errors.New("not modified, but nothing was at hand"))
 	case resp.NotModified:

@@ -66,7 +66,8 @@ func (s *Source[T]) past(t time.Time) time.Time {
 	return t
 }
 
-// Update fetches, or reads again, now. Calls that come while one is under way share its outcome;
+// Update fetches, or reads again, now. It is no error when the value is the newest and only could not be
+// kept for the next start; State has that. Calls that come while one is under way share its outcome;
 // when the caller whose ctx it runs with gives up, another goes on in its stead. An attempt that
 // is cancelled counts as none.
 func (s *Source[T]) Update(ctx context.Context) error {
@@ -115,8 +116,11 @@ func (s *Source[T]) attempt(ctx context.Context, t *turn) error {
 	s.settle(began, o)
 	s.report(o)
 	poke(s.moved)
-	t.err, t.shared = o.err, !gaveUp
-	return o.err
+	if o.at.IsZero() {
+		t.err = o.err // else the value is the newest, and State says what became of the file
+	}
+	t.shared = !gaveUp
+	return t.err
 }
 
 // guard turns a panic into the outcome of the attempt.

@@ -31,6 +31,9 @@ type Store struct {
 	log  *slog.Logger
 	mu   sync.Mutex
 	db   *bbolt.DB
+
+	busy   error     // another process had the file open
+	busyAt time.Time // when that was seen
 }
 
 // New names the file; it opens nothing.
@@ -104,6 +107,10 @@ func unharmed(f func() error) (err error) {
 	return f()
 }
 
+// busyTime is how long it is believed that another process has the file open, so that many who ask do
+// not wait one after the other.
+const busyTime = 5 * time.Second
+
 // lockWait bounds the wait for another process that has the file open.
 const lockWait = time.Second
 
@@ -118,6 +125,10 @@ func (s *Store) open(create bool) (*bbolt.DB, error) {
 		}
 		return nil, fmt.Errorf("state: %w", err)
 	}
+	if s.busy != nil && time.Since(s.busyAt) < busyTime {
+		return nil, s.busy
+	}
+	s.busy = nil
 	err := s.openFile()
 	if noStore(err) {
 		if err := s.putAside(err); err != nil || !create {
@@ -127,7 +138,8 @@ func (s *Store) open(create bool) (*bbolt.DB, error) {
 	}
 	switch {
 	case errors.Is(err, berrors.ErrTimeout):
-		return nil, fmt.Errorf("state %s: in use by another process", s.path)
+		s.busy, s.busyAt = fmt.Errorf("state %s: in use by another process", s.path), time.Now()
+		return nil, s.busy
 	case err != nil:
 		return nil, fmt.Errorf("state %s: %w", s.path, err)
 	}
