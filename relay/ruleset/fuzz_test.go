@@ -16,6 +16,9 @@ var listSeeds = []string{
 	"# c\nname: x\nrules:\n- DOMAIN-REGEX,^a{1,2}$\n- \"a\\\\b\"\n\n- c\n",
 	"payload: [a, 'b']\n",
 	"payload:\n- a\n  b\n- &x c\n- *x\n---\nrules:\n- d\n",
+	"payload:\n  - '+.a.test'\n  - *.b\n  - @c # d\n\t- \"e\n- f\n  - 'g' # h\n",
+	"rules:\n- a\n- [b\nname: c\npayload: # d\n    - 'e' f'\n",
+	"x: &a abcdefgh\npayload: [*a, *a, *a]\n",
 	"---\npayload:\n- ''''\n- fe80::\n- ::1/128\n",
 	"+.a.test\r\n*.b.test\n//c\n.BÜCHER.test.\n",
 	"192.0.2.0/24\n2001:db8::/32,no-resolve\n::ffff:1.2.3.4\n",
@@ -35,6 +38,10 @@ func compareYAML(t *testing.T, data []byte) {
 	s := scanner{line: collect(&scanned)}
 	scanErr := s.scan(data)
 	err := parseLines(data, 0, collect(&parsed))
+	compareLines(t, data, err)
+	if scanErr != nil && strings.Contains(scanErr.Error(), "want at most") {
+		return
+	}
 	switch {
 	case scanErr != nil && !errors.Is(scanErr, errUnsure):
 		t.Fatalf("%q: %v", data, scanErr)
@@ -49,6 +56,30 @@ func compareYAML(t *testing.T, data []byte) {
 		return
 	}
 	if !strings.Contains(err.Error(), "line ") {
+		t.Fatalf("%q: %v names no line", data, err)
+	}
+}
+
+// compareLines reads data with Lines, which must hand out no more than there is, a line once, in order,
+// where the parser finds no YAML, and has no error when the parser has none.
+func compareLines(t *testing.T, data []byte, parseErr error) {
+	t.Helper()
+	size, last := 0, 0
+	err := yamlLines(data, func(n int, text []byte) error {
+		var bad *syntaxError
+		if errors.As(parseErr, &bad) && n <= last {
+			t.Fatalf("%q: line %d is handed out behind %d", data, n, last)
+		}
+		last, size = n, size+len(text)
+		return nil
+	})
+	if size > len(data)+spare {
+		t.Fatalf("%d bytes become %d", len(data), size)
+	}
+	if parseErr == nil && err != nil {
+		t.Fatalf("%q: %v, but the parser has no error", data, err)
+	}
+	if err != nil && !errors.Is(err, ErrEmpty) && !strings.Contains(err.Error(), "line ") {
 		t.Fatalf("%q: %v names no line", data, err)
 	}
 }
@@ -159,7 +190,7 @@ func FuzzTrie(f *testing.F) {
 	}
 	f.Fuzz(func(t *testing.T, data []byte) {
 		var r domainReader
-		if err := r.readTrie(&fields{rest: data}, 1); err != nil || r.set.Len() == 0 {
+		if err := r.readTrie(&fields{rest: data}, 1, minNames); err != nil || r.set.Len() == 0 {
 			return
 		}
 		set, err := r.set.Build()
@@ -169,7 +200,7 @@ func FuzzTrie(f *testing.F) {
 		var w trieWriter
 		w.build(keysOf(set))
 		var again domainReader
-		if err := again.readTrie(&fields{rest: w.body()}, 1); err != nil || again.warnings.Total != 0 {
+		if err := again.readTrie(&fields{rest: w.body()}, 1, minNames); err != nil || again.warnings.Total != 0 {
 			t.Fatal(err, again.warnings)
 		}
 		second, err := again.set.Build()

@@ -24,11 +24,12 @@ const (
 	mrsVersion = 1        // of either body
 )
 
-// maxNames bounds the names of a tree: those that begin alike share their beginning there, and nowhere
-// else. A name counts nameCost bytes more than it has.
+// minNames is how long the names of a file may be together, or as long as what is in the file may be:
+// names that begin alike share their beginning there, and nowhere else. Each counts nameCost bytes more
+// than it has.
 const (
-	maxNames = 64 << 20 // or as many as the tree has, if those are more
-	nameCost = 32
+	minNames = 96 << 20
+	nameCost = 16
 )
 
 var (
@@ -174,17 +175,18 @@ func (r *domainReader) readMRS(data []byte) error {
 	if err != nil {
 		return err
 	}
-	return r.readTrie(f, count)
+	return r.readTrie(f, count, max(minNames, decodedLimit(len(data))))
 }
 
-// readTrie reads the body of a file that was made from count lines.
-func (r *domainReader) readTrie(f *fields, count int64) error {
+// readTrie reads the body of a file that was made from count lines, and whose names may have so many
+// bytes.
+func (r *domainReader) readTrie(f *fields, count int64, left int) error {
 	t := trie{leaves: f.array(8), bitmap: f.array(8), labels: f.array(1)}
 	if f.err != nil {
 		return f.err
 	}
 	r.set.Grow(0, min(2*len(t.labels), maxGrow)) // names share about half of their bytes
-	n, left := 0, max(maxNames, len(t.labels))
+	n := 0
 	err := t.walk(func(pattern []byte) error {
 		if left -= len(pattern) + nameCost; left < 0 {
 			return errManyNames

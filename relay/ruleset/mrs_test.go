@@ -4,7 +4,9 @@ import (
 	"bytes"
 	"encoding/binary"
 	"errors"
+	"fmt"
 	"math/rand/v2"
+	"runtime"
 	"slices"
 	"strings"
 	"testing"
@@ -209,6 +211,52 @@ func TestDecompressBounds(t *testing.T) {
 			t.Errorf("%x: %v", frame, err)
 		}
 	}
+}
+
+func TestDecodedLimit(t *testing.T) {
+	f := func(size, want int) {
+		t.Helper()
+		if got := decodedLimit(size); got != want {
+			t.Errorf("decodedLimit(%d) = %d; want %d", size, got, want)
+		}
+	}
+	f(0, 16<<20)
+	f(98<<10, 16<<20)
+	f(1<<20, 64<<20)
+	f(5<<20, 256<<20)
+	f(1<<62, 256<<20)
+	bomb := fileOf(t, "MRS\x01\x00", 1, 0, "\x01", make([]byte, 300<<20))
+	var before, after runtime.MemStats
+	runtime.ReadMemStats(&before)
+	_, _, err := ReadDomains(bomb, MRS)
+	runtime.ReadMemStats(&after)
+	if err == nil || !strings.Contains(err.Error(), "bytes are in it") {
+		t.Error(err)
+	}
+	if got := after.TotalAlloc - before.TotalAlloc; got > 64<<20 {
+		t.Errorf("%d bytes in memory for a file of %d", got, len(bomb))
+	}
+}
+
+// TestMRSManyNames reads sets whose names are longer than the file, and much longer.
+func TestMRSManyNames(t *testing.T) {
+	f := func(n int, name string, want error) {
+		t.Helper()
+		names := make([]string, n)
+		for i := range names {
+			names[i] = reverse(fmt.Sprintf(name, i))
+		}
+		slices.Sort(names)
+		var w trieWriter
+		w.build(names)
+		file := fileOf(t, "MRS\x01\x00", len(names), 0, "\x01", w.body())
+		set, _, err := ReadDomains(file, MRS)
+		if !errors.Is(err, want) || err == nil && set.Len() != len(names) {
+			t.Errorf("%d bytes: %v", len(file), err)
+		}
+	}
+	f(1_000_000, "host-%07d.a-rather-long-name.example.org", nil)
+	f(420_000, "%06d."+strings.Repeat("a.", 115)+"org", errManyNames)
 }
 
 func TestTrie(t *testing.T) {

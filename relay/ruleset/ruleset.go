@@ -3,7 +3,8 @@
 // finds their lines and no more.
 //
 // All that is read may come from strangers. Every reader ends after time and memory that are in
-// proportion to the file, and a file that is no rule set is an error and never an empty set.
+// proportion to the file, where a small binary set may have some MiB in any case; and a file that is no
+// rule set is an error and never an empty set.
 package ruleset
 
 import (

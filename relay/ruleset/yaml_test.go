@@ -91,21 +91,20 @@ func TestYAMLRefuses(t *testing.T) {
 			t.Errorf("Lines(%q) = %q, %v; want %q", data, got, err, want)
 		}
 	}
-	// Broken YAML names its line.
+	// Broken YAML names its line, where no list can be read line by line.
 	f("payload: [\n", "line 2: ")
-	f("payload:\n- a\n- 'b\n", "line 4: ")
-	f("payload:\n- a\n- *.b\n", "line 3: unknown anchor")
-	f("payload:\n- a\n- b: c: d\n", "line 3: ")
-	f("payload:\n- a\n- @b\n", "line 3: ")
-	f("payload:\n\t- a\n", "line 2: ")
-	f("payload:\n  - a\n - b\n", "line 3: ")
-	f("payload:\n- a\nnonsense\n", "line 4: ")
+	f("payload: [a,\n- b\n", "line 2: ")
+	f("payload:\n", "empty")
+	f("payload:\n  @a\n", "line 2: ")
+	f("@a\n- b\n", "line 1: ")
+	f("other:\n- @a\n", "line 2: ")
+	f("  payload:\n  - @a\n", "line 2: ")
+	f("payload: [a]\nrules:\n- @a\n", "line 3: ")
+	f("payload:\n- a\n- @b\npayload:\n- c\n", "line 3: ")
 	f("payload:\n- a\nx: 1\n- b\n", "line 4: ")
-	f("payload:\n- a\n- b\x01\n", "line 3: ")
-	f("payload:\n- a\n# \xb0\xa1\n- b\n", "line 3: ")
 	f("payload:\n- a\n---\n- [\n", "line 5: ")
+	f("payload: ["+strings.Repeat("[", 100_000), "exceeded max depth")
 	f("payload:\n- a\npayload:\n- b\n", "line 3: payload stands in line 1 already")
-	f("payload:\n- "+strings.Repeat("[", 100_000), "exceeded max depth")
 	// A list is what is wanted.
 	f("payload: a\n", "line 1: payload is not a list")
 	f("rules:\n  a: b\n", "line 1: rules is not a list")
@@ -126,6 +125,89 @@ func TestYAMLRefuses(t *testing.T) {
 	empty("just words\n")
 	empty("{}")
 	empty("---\n---\n")
+}
+
+// TestYAMLLoose reads lists of which some lines are no YAML.
+func TestYAMLLoose(t *testing.T) {
+	f := func(data, want string) {
+		t.Helper()
+		got, err := linesOf(data, YAML)
+		if got != want || err != nil {
+			t.Errorf("Lines(%q) = %q, %v; want %q", data, got, err, want)
+		}
+		var bad *syntaxError
+		if err := parseLines([]byte(data), 0, func(int, []byte) error { return nil }); !errors.As(err, &bad) {
+			t.Errorf("%q is YAML: %v", data, err)
+		}
+	}
+	// The bad line is one entry, and so are those around it.
+	f("payload:\n- a\n- @b\n- c\n", "2:a\n3:@b\n4:c")
+	f("payload:\n- a\n- *.b\n- +.c\n", "2:a\n3:*.b\n4:+.c")
+	f("rules:\n  - a\n  - 'b\n  - c\n", "2:a\n3:'b\n4:c")
+	f("payload:\n- a\n- [x\n- b\n", "2:a\n3:[x\n4:b")
+	f("payload:\n- a\n- b: c: d\n- e\n", "2:a\n3:b: c: d\n4:e")
+	f("payload:\n- a\n- b\x01\n", "2:a\n3:b\x01")
+	f("payload:\n- a\n# \xb0\xa1\n- b\n", "2:a\n4:b")
+	f("payload:\n- "+strings.Repeat("[", 20_000), "2:"+strings.Repeat("[", 20_000))
+	// Quotes and comments are taken off.
+	f("payload: # x\r\n- *.a # y\r\n- 'b' # z\r\n- \"c\"\r\n\r\n# -\r\n- 'it''s'\r\n- 'd' e'\r\n- #\r\n-\r\n",
+		"2:*.a\n3:b\n4:c\n7:it's\n8:d' e\n9:\n10:")
+	f("payload:\n- @a#b\t# c\n- 'd # e\n- \"\\x41\"\n", "2:@a#b\n3:'d\n4:\\x41")
+	// Tabs, and entries that are not where the others are.
+	f("payload:\n\t- a\n\t-\tb\n", "2:a\n3:b")
+	f("payload:\n  - a\n\t- b\n - c\n- d\n  - e\n", "2:a\n3:- b\n4:- c\n5:- d\n6:e")
+	// Lines that are no items are for the reader to refuse, but a key ends the list.
+	f("payload:\n- a\nnonsense\n- b\n", "2:a\n3:nonsense\n4:b")
+	f("payload:\n- a\n  b: c\n d\n- @\n", "2:a\n3:b: c\n4:d\n5:@")
+	f("payload:\n- @a\nname: x\n  - b\nother: # y\n- c\n'rules' :\n  - d\n", "2:@a\n8:d")
+	f("other:\n- @a\npayload:\n- b\n", "4:b")
+	f("x: [\npayload:\n- b\n", "3:b")
+	// Documents go on with the list.
+	f("%YAML 1.2\n---\npayload:\n- |\n  a\n--- # x\npayload:\n- @b\n...\n", "4:|\n5:a\n8:@b")
+
+	set, warnings, err := ReadDomains([]byte("payload:\n- a.test\n- @b.test\n- *.c.test\n"), YAML)
+	if err != nil || strings.Join(patterns(set), " ") != "*.c.test a.test" {
+		t.Fatal(set, err)
+	}
+	if warnings.Total != 1 || warnings.First[0].Line != 3 {
+		t.Error(warnings)
+	}
+	_, _, err = ReadDomains([]byte("payload:\n- @a\n- [b\n"), YAML)
+	if err == nil || !strings.Contains(err.Error(), "none of the 2 entries can be used; line 2: ") {
+		t.Error(err)
+	}
+}
+
+// TestYAMLAliases repeats a text many times.
+func TestYAMLAliases(t *testing.T) {
+	f := func(size, times int, want string) {
+		t.Helper()
+		data := []byte("x: &a " + strings.Repeat("x", size) + "\npayload:\n" + strings.Repeat("- *a\n", times))
+		got := 0
+		err := Lines(data, YAML, func(_ int, text []byte) error {
+			got += len(text)
+			return nil
+		})
+		if got > len(data)+spare || (err == nil) != (want == "") {
+			t.Errorf("%d bytes become %d: %v", len(data), got, err)
+		}
+		if err != nil && !strings.Contains(err.Error(), want) {
+			t.Errorf("%v; want %q", err, want)
+		}
+	}
+	f(10, 5000, "")
+	f(maxEntry, 1, "")
+	f(maxEntry, 3, "line 5: aliases make the list larger than the file")
+	f(1000, 20_000, "aliases make the list larger than the file")
+	f(maxEntry+1, 1, "line 3: an entry of 65537 bytes")
+	f(1<<20, 20_000, "line 3: an entry of 1048576 bytes")
+	// An entry is as long in every way to read it.
+	long := strings.Repeat("x", maxEntry+1)
+	for _, data := range []string{"- a\n- " + long, "- [b]\n- " + long, "- @b\n- " + long} {
+		if _, err := linesOf("payload:\n"+data, YAML); err == nil || !strings.Contains(err.Error(), "line 3: an entry of") {
+			t.Error(err)
+		}
+	}
 }
 
 func TestYAMLBounds(t *testing.T) {
