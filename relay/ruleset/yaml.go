@@ -18,12 +18,12 @@ func yamlLines(data []byte, line func(n int, text []byte) error) error {
 	switch {
 	case errors.Is(err, errUnsure):
 		err = parseLines(data, s.given, line)
-		if errors.Is(err, errTooLarge) {
-			return fmt.Errorf("line %d: %w", s.n, err)
-		}
 		var bad *syntaxError
-		if errors.As(err, &bad) && hasList(data) {
-			return looseLines(data, s.last, line)
+		switch {
+		case (errors.As(err, &bad) || errors.Is(err, errTooLarge)) && hasList(data):
+			return looseLines(data, s.last, line) // a line that is odd costs that line
+		case errors.Is(err, errTooLarge):
+			return fmt.Errorf("line %d: %w", s.n, err)
 		}
 		return err
 	case err != nil:
