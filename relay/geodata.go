@@ -151,7 +151,7 @@ func (g *geoData) fill(keys map[geoKey]bool) {
 	g.loading.Lock()
 	defer g.loading.Unlock()
 	for kind, names := range g.byKind(keys, true) {
-		g.read(kind, names)
+		g.read(kind, names, false)
 	}
 }
 
@@ -168,11 +168,12 @@ func (g *geoData) catchUp() {
 		if path == "" {
 			continue // run downloads it
 		}
-		if g.seen[kind] == lookAt(path) {
+		same := g.seen[kind] == lookAt(path)
+		if same {
 			names = empty[kind]
 		}
 		if len(names) > 0 {
-			g.read(kind, names)
+			g.read(kind, names, !same)
 		}
 	}
 }
@@ -188,8 +189,9 @@ func (g *geoData) byKind(keys map[geoKey]bool, empty bool) map[geo.Kind][]string
 	return names
 }
 
-// read loads sets of a kind out of the file in the home directory. g.loading is held.
-func (g *geoData) read(kind geo.Kind, names []string) {
+// read loads sets of a kind out of the file in the home directory: all that rules refer to, or some of
+// them. g.loading is held.
+func (g *geoData) read(kind geo.Kind, names []string, all bool) {
 	path := geo.Find(kind, g.home)
 	if path == "" {
 		g.warn(kind, fmt.Sprintf("%s is not there: the rules that need it do not match until it is", kind.File()))
@@ -203,7 +205,9 @@ func (g *geoData) read(kind geo.Kind, names []string) {
 	if err == nil {
 		err = g.load(kind, names, data)
 	}
-	g.seen[kind], g.broken[kind] = seen, err != nil
+	if g.broken[kind] = err != nil; err != nil || all || g.seen[kind] == (look{}) {
+		g.seen[kind] = seen // else catchUp is to see that the file is another for the others, too
+	}
 	if err != nil {
 		g.warn(kind, fmt.Sprintf("%s: the rules that need it do not match: %v", path, err))
 	}
@@ -237,7 +241,7 @@ func (g *geoData) have(kind geo.Kind, names []string) bool {
 
 // load gives sets of a kind what data has for them. g.loading is held.
 func (g *geoData) load(kind geo.Kind, names []string, data []byte) error {
-	contents, err := g.readSets(kind, names, data)
+	contents, err := readSets(kind, names, data)
 	if err == nil {
 		g.give(kind, names, contents)
 	}
@@ -245,11 +249,17 @@ func (g *geoData) load(kind geo.Kind, names []string, data []byte) error {
 }
 
 // give gives sets of a kind their contents. One that there is nothing for becomes empty. g.loading is held.
-func (g *geoData) give(kind geo.Kind, names []string, contents map[string]*rule.Content) {
+func (g *geoData) give(kind geo.Kind, names []string, contents *geoContents) {
 	delete(g.said, kind)
+	switch kind {
+	case geo.CountryDB:
+		g.countries.Store(contents.db)
+	case geo.ASNDB:
+		g.systems.Store(contents.db)
+	}
 	var missing []string
 	for _, name := range names {
-		c := contents[name]
+		c := contents.sets[name]
 		if c == nil {
 			missing = append(missing, name)
 			c = new(rule.Content)
@@ -335,11 +345,11 @@ func (g *geoData) updateOne(ctx context.Context, kind geo.Kind, url string) erro
 	g.loading.Lock()
 	defer g.loading.Unlock()
 	needed, _ := g.names() // rules may have come while it was downloaded
-	contents, err := g.readSets(kind, needed[kind], data)
+	contents, err := readSets(kind, needed[kind], data)
 	switch {
 	case err != nil:
 		return fmt.Errorf("invalid %s database file: %w", kind, err)
-	case len(contents) == 0 && g.have(kind, needed[kind]):
+	case len(contents.sets) == 0 && g.have(kind, needed[kind]):
 		return fmt.Errorf("invalid %s database file: it has nothing of what rules need", kind)
 	}
 	path := geo.Find(kind, g.home)

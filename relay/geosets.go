@@ -9,95 +9,87 @@ import (
 
 	"github.com/switchyard-proxy/switchyard/relay/flow"
 	"github.com/switchyard-proxy/switchyard/relay/geo"
+	"github.com/switchyard-proxy/switchyard/relay/match"
 	"github.com/switchyard-proxy/switchyard/relay/rule"
 )
 
-// readSets reads sets of a kind; one that the file has nothing for is not among them.
-func (g *geoData) readSets(kind geo.Kind, names []string, data []byte) (map[string]*rule.Content, error) {
+// geoContents are sets of one kind, out of one file. What the file has nothing for is not among them.
+type geoContents struct {
+	sets map[string]*rule.Content
+	db   *geo.DB // of an .mmdb
+}
+
+func (c *geoContents) addNames(name string, s geo.SiteSet) {
+	c.sets[name] = &rule.Content{Domains: s.Domains, Not: s.Not, Count: s.Domains.Len()}
+}
+
+func (c *geoContents) addAddrs(name string, s geo.IPSet) {
+	c.sets[name] = &rule.Content{Prefixes: s.Prefixes, Not: s.Not, Count: s.Prefixes.Len()}
+}
+
+// readSets reads sets of a kind.
+func readSets(kind geo.Kind, names []string, data []byte) (*geoContents, error) {
+	c := &geoContents{sets: make(map[string]*rule.Content, len(names))}
 	switch kind {
 	case geo.GeoSiteDat:
-		return readSites(names, data)
+		sites, err := geo.OpenSites(data)
+		if err != nil {
+			return nil, err
+		}
+		return c, each(names, sites.List, c.addNames)
 	case geo.GeoIPDat:
-		return readIPs(names, data)
+		ips, err := geo.OpenIPs(data)
+		if err != nil {
+			return nil, err
+		}
+		return c, each(names, ips.Prefixes, c.addAddrs)
 	}
-	return g.readDB(kind, names, data)
+	return c, c.readDB(kind, names, data)
 }
 
-func readSites(names []string, data []byte) (map[string]*rule.Content, error) {
-	sites, err := geo.OpenSites(data)
-	if err != nil {
-		return nil, err
-	}
-	sets := make(map[string]*rule.Content, len(names))
+// each looks up every one of names, and passes on what is there.
+func each[S any](names []string, find func(string) (S, error), found func(string, S)) error {
 	for _, name := range names {
-		s, err := sites.List(name)
+		s, err := find(name)
 		switch {
 		case errors.Is(err, geo.ErrNoList):
 		case err != nil:
-			return nil, fmt.Errorf("%s: %w", name, err)
+			return fmt.Errorf("%s: %w", name, err)
 		default:
-			sets[name] = &rule.Content{Domains: s.Domains, Not: s.Not, Count: s.Domains.Len()}
+			found(name, s)
 		}
 	}
-	return sets, nil
+	return nil
 }
 
-func readIPs(names []string, data []byte) (map[string]*rule.Content, error) {
-	ips, err := geo.OpenIPs(data)
-	if err != nil {
-		return nil, err
+func (c *geoContents) readDB(kind geo.Kind, names []string, data []byte) (err error) {
+	if c.db, err = geo.OpenDB(data); err != nil {
+		return err
 	}
-	sets := make(map[string]*rule.Content, len(names))
-	for _, name := range names {
-		s, err := ips.Prefixes(name)
-		switch {
-		case errors.Is(err, geo.ErrNoList):
-		case err != nil:
-			return nil, fmt.Errorf("%s: %w", name, err)
-		default:
-			sets[name] = &rule.Content{Prefixes: s.Prefixes, Not: s.Not, Count: s.Prefixes.Len()}
-		}
-	}
-	return sets, nil
-}
-
-func (g *geoData) readDB(kind geo.Kind, names []string, data []byte) (map[string]*rule.Content, error) {
-	db, err := geo.OpenDB(data)
-	if err != nil {
-		return nil, err
-	}
-	sets := make(map[string]*rule.Content, len(names))
 	if kind == geo.CountryDB {
-		codes := make([]string, len(names))
-		for i, name := range names {
-			codes[i] = strings.ToLower(name)
+		codes, err := c.db.Countries(names)
+		for code, p := range codes {
+			c.addSome(code, p)
 		}
-		found, err := db.Countries(codes)
-		for code, p := range found {
-			if p.Len() > 0 {
-				sets[code] = &rule.Content{Prefixes: p, Count: p.Len()}
-			}
-		}
-		if err == nil {
-			g.countries.Store(db)
-		}
-		return sets, err
+		return err
 	}
 	numbers := make([]uint32, len(names))
 	for i, name := range names {
 		n, _ := strconv.ParseUint(name, 10, 32) // it was a number
 		numbers[i] = uint32(n)
 	}
-	found, err := db.ASNs(numbers)
-	for n, p := range found {
-		if p.Len() > 0 {
-			sets[strconv.FormatUint(uint64(n), 10)] = &rule.Content{Prefixes: p, Count: p.Len()}
-		}
+	systems, err := c.db.ASNs(numbers)
+	for n, p := range systems {
+		c.addSome(strconv.FormatUint(uint64(n), 10), p)
 	}
-	if err == nil {
-		g.systems.Store(db)
+	return err
+}
+
+// addSome adds a set unless nothing is in it, which is what an .mmdb says of codes it does not know.
+func (c *geoContents) addSome(name string, p *match.Prefixes) {
+	if p.Len() > 0 {
+		c.addAddrs(name, geo.IPSet{Prefixes: p})
 	}
-	return sets, err
 }
 
 // place says where an address is, as far as the data that rules need tells.

@@ -176,6 +176,10 @@ func TestSetsKnowTheirFile(t *testing.T) {
 		t.Error("the file was not read")
 	}
 	put("OTHER")
+	next := r.built(t, n, "rules: ['GEOSITE,one,DIRECT', 'GEOSITE,other,DIRECT']\n") // reads the new file for one of them
+	if next.Program.Info(1).Size != 1 || size() != 1 {
+		t.Error(next.Program.Info(1), size())
+	}
 	r.geo.catchUp()
 	if size() != 0 {
 		t.Error("the changed file was not read")
