@@ -252,7 +252,7 @@ func (r *Relay) readSet(p *ruleProvider, data []byte, mmdb bool) (s *readSet, er
 	} else {
 		s.content.Domains, s.warnings, err = r.readDomains(p, data)
 		s.content.Count = s.content.Domains.Len()
-		if err == nil && p.config.Type == "http" && s.content.Count == 1 && !bytes.ContainsRune(data, '.') {
+		if err == nil && p.config.Type == "http" && p.format != ruleset.MRS && s.content.Count == 1 && !bytes.ContainsRune(data, '.') {
 			err = errWord
 		}
 	}
