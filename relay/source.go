@@ -6,6 +6,7 @@ import (
 	"io"
 	"os"
 	"path/filepath"
+	"runtime/debug"
 
 	"github.com/switchyard-proxy/switchyard/relay/config"
 )
@@ -85,8 +86,15 @@ func readFile(path string) (name string, text []byte, err error) {
 	return path, text, nil
 }
 
-// Reload reads the source again and applies it, the controller's settings too.
-func (r *Relay) Reload() error {
+// Reload reads the source again and applies it, the controller's settings too. A bug that a file brings
+// to light ends the reload and not the daemon.
+func (r *Relay) Reload() (err error) {
+	defer func() {
+		if v := recover(); v != nil {
+			r.log.Error("panic in a reload", "panic", v, "stack", string(debug.Stack()))
+			err = &StepError{Step: "read", Err: fmt.Errorf("panic: %v", v)}
+		}
+	}()
 	c, diags, err := r.source.Read()
 	r.warn(diags)
 	if err != nil {
