@@ -69,6 +69,7 @@ type builder struct {
 	base    dialing
 	roots   *x509.CertPool
 	problem config.Diagnostics
+	refused map[string]bool // rule providers that have been reported
 }
 
 // build makes what c says, beside what runs. It opens nothing.

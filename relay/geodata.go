@@ -5,9 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"log/slog"
-	"maps"
 	"os"
-	"path/filepath"
 	"slices"
 	"strconv"
 	"strings"
@@ -16,7 +14,6 @@ import (
 	"time"
 
 	"github.com/switchyard-proxy/switchyard/relay/config"
-	"github.com/switchyard-proxy/switchyard/relay/fetch"
 	"github.com/switchyard-proxy/switchyard/relay/geo"
 	"github.com/switchyard-proxy/switchyard/relay/rule"
 )
@@ -35,6 +32,7 @@ type geoData struct {
 	log   *slog.Logger
 	get   func(ctx context.Context, url string) ([]byte, error)
 	inUse func() (map[geoKey]bool, config.Geo) // what rules refer to now, and the settings
+	held  func() map[geoKey]bool               // that, and what rule sets refer to that no rule names
 	poke  chan struct{}                        // tells run that something may be due
 
 	updating sync.Mutex // one update at a time
@@ -54,7 +52,7 @@ type geoData struct {
 // geoSet is a set that rules refer to, or did.
 type geoSet struct {
 	rule.Set
-	born time.Time
+	asked time.Time // when somebody last asked for it
 }
 
 // look is what tells, without reading it, that a file is another.
@@ -126,21 +124,23 @@ func (g *geoData) set(key geoKey) *rule.Set {
 	defer g.mu.Unlock()
 	s := g.sets[key]
 	if s == nil {
-		s = &geoSet{born: time.Now()}
+		s = new(geoSet)
 		g.sets[key] = s
 	}
+	s.asked = time.Now()
 	return &s.Set
 }
 
-// keepUnused is how long a set is kept that no rule refers to: a rule set that is being read may.
+// keepUnused is how long a set is kept that nothing refers to: a rule set that is being read may.
 const keepUnused = 10 * time.Minute
 
-// forget drops sets that no rule refers to.
-func (g *geoData) forget(used map[geoKey]bool) {
+// forget drops sets that nothing refers to.
+func (g *geoData) forget() {
+	held := g.held()
 	g.mu.Lock()
 	defer g.mu.Unlock()
 	for key, s := range g.sets {
-		if !used[key] && time.Since(s.born) > keepUnused {
+		if !held[key] && time.Since(s.asked) > keepUnused {
 			delete(g.sets, key)
 		}
 	}
@@ -158,19 +158,20 @@ func (g *geoData) fill(keys map[geoKey]bool) {
 // catchUp loads what rules refer to out of files that are new or have changed, and what an earlier
 // reading was too early for.
 func (g *geoData) catchUp() {
+	g.forget()
 	used, _ := g.inUse()
-	g.forget(used)
 	g.loading.Lock()
 	defer g.loading.Unlock()
-	all, empty := g.byKind(used, false), g.byKind(used, true)
-	for kind, names := range all {
+	empty := g.byKind(used, true)
+	for kind := range g.byKind(used, false) {
 		path := geo.Find(kind, g.home)
 		if path == "" {
 			continue // run downloads it
 		}
 		same := g.seen[kind] == lookAt(path)
-		if same {
-			names = empty[kind]
+		names := empty[kind]
+		if !same {
+			names = g.known(kind)
 		}
 		if len(names) > 0 {
 			g.read(kind, names, !same)
@@ -184,6 +185,18 @@ func (g *geoData) byKind(keys map[geoKey]bool, empty bool) map[geo.Kind][]string
 	for key := range keys {
 		if !empty || g.set(key).Content() == nil {
 			names[key.kind] = append(names[key.kind], key.name)
+		}
+	}
+	return names
+}
+
+// known are all sets of a kind: also those that no rule refers to now may be referred to again.
+func (g *geoData) known(kind geo.Kind) (names []string) {
+	g.mu.Lock()
+	defer g.mu.Unlock()
+	for key := range g.sets {
+		if key.kind == kind {
+			names = append(names, key.name)
 		}
 	}
 	return names
@@ -286,186 +299,4 @@ func some(names []string) string {
 func (g *geoData) names() (byKind map[geo.Kind][]string, c config.Geo) {
 	used, c := g.inUse()
 	return g.byKind(used, false), c
-}
-
-// wake looks again at what is due: the configuration or a set has changed.
-func (g *geoData) wake() {
-	select {
-	case g.poke <- struct{}{}:
-	default:
-	}
-}
-
-// forgive lets downloads that failed be tried again at once.
-func (g *geoData) forgive() {
-	g.mu.Lock()
-	defer g.mu.Unlock()
-	clear(g.retry)
-}
-
-// errBusy is what a second update at one time gets.
-var errBusy = errors.New("an update of the geo data is running already: skip")
-
-// update downloads the files that rules need, checks them, and puts them in place of the old ones:
-// of all kinds where only is nil.
-func (g *geoData) update(ctx context.Context, only []geo.Kind) error {
-	if !g.updating.TryLock() {
-		return errBusy
-	}
-	defer g.updating.Unlock()
-	needed, c := g.names()
-	if only == nil {
-		only = slices.Sorted(maps.Keys(needed))
-	}
-	var wait sync.WaitGroup
-	errs := make([]error, len(only))
-	for i, kind := range only { // one that is slow holds up no other
-		wait.Go(func() {
-			err := g.updateOne(ctx, kind, geoURL(&c, kind))
-			g.settle(kind, err)
-			if errs[i] = err; err != nil {
-				g.log.Warn(err.Error())
-				return
-			}
-			g.log.Info(fmt.Sprintf("%s database file is updated", kind))
-		})
-	}
-	wait.Wait()
-	return errors.Join(errs...)
-}
-
-func (g *geoData) updateOne(ctx context.Context, kind geo.Kind, url string) error {
-	data, err := g.get(ctx, url)
-	if err != nil {
-		return fmt.Errorf("can't download %s database file: %w", kind, err)
-	}
-	if err := geo.Check(kind, data); err != nil {
-		return fmt.Errorf("invalid %s database file: %w", kind, err)
-	}
-	g.loading.Lock()
-	defer g.loading.Unlock()
-	needed, _ := g.names() // rules may have come while it was downloaded
-	contents, err := readSets(kind, needed[kind], data)
-	switch {
-	case err != nil:
-		return fmt.Errorf("invalid %s database file: %w", kind, err)
-	case len(contents.sets) == 0 && g.have(kind, needed[kind]):
-		return fmt.Errorf("invalid %s database file: it has nothing of what rules need", kind)
-	}
-	path := geo.Find(kind, g.home)
-	if path == "" {
-		path = filepath.Join(g.home, kind.File())
-	}
-	if err := fetch.Replace(path, data); err != nil {
-		return fmt.Errorf("can't save %s database file: %w", kind, err)
-	}
-	g.give(kind, needed[kind], contents)
-	g.seen[kind], g.broken[kind] = lookAt(path), false
-	return nil
-}
-
-const (
-	firstRetry = 5 * time.Second
-	lastRetry  = 10 * time.Minute
-)
-
-// settle notes when a kind is tried again.
-func (g *geoData) settle(kind geo.Kind, err error) {
-	g.mu.Lock()
-	defer g.mu.Unlock()
-	if err == nil {
-		delete(g.retry, kind)
-		return
-	}
-	wait := min(max(2*g.retry[kind].wait, firstRetry), lastRetry)
-	g.retry[kind] = retry{time.Now().Add(wait), wait}
-}
-
-func geoURL(c *config.Geo, kind geo.Kind) string {
-	switch kind {
-	case geo.GeoIPDat:
-		return c.URLs.GeoIP
-	case geo.CountryDB:
-		return c.URLs.MMDB
-	case geo.ASNDB:
-		return c.URLs.ASN
-	}
-	return c.URLs.GeoSite
-}
-
-// geoTimeout bounds one round of downloads.
-const geoTimeout = 10 * time.Minute
-
-const (
-	betweenRounds = time.Second // at least, whatever is due
-	betweenLooks  = time.Minute // at files that somebody may have put there
-)
-
-// run downloads what is missing and, where the configuration says so, what has become old, and looks
-// for files that have changed, until ctx is done.
-func (g *geoData) run(ctx context.Context) {
-	for {
-		g.catchUp()
-		due, next := g.due(time.Now())
-		poke := g.poke
-		if len(due) > 0 {
-			round, cancel := context.WithTimeout(ctx, geoTimeout)
-			_ = g.update(round, due) // it has been logged, and is tried again
-			cancel()
-			next, poke = betweenRounds, nil
-		}
-		timer := time.NewTimer(min(max(next, betweenRounds), betweenLooks))
-		select {
-		case <-poke:
-		case <-timer.C:
-		case <-ctx.Done():
-			timer.Stop()
-			return
-		}
-		timer.Stop()
-	}
-}
-
-// due are the kinds to download now, and how long there is nothing to do after that.
-func (g *geoData) due(now time.Time) (kinds []geo.Kind, next time.Duration) {
-	needed, c := g.names()
-	next = 24 * time.Hour
-	for kind := range needed {
-		at, never := g.dueAt(kind, &c)
-		switch {
-		case never:
-		case !at.After(now):
-			kinds = append(kinds, kind)
-		default:
-			next = min(next, at.Sub(now))
-		}
-	}
-	return kinds, next
-}
-
-func (g *geoData) dueAt(kind geo.Kind, c *config.Geo) (at time.Time, never bool) {
-	g.mu.Lock()
-	retry, waits := g.retry[kind]
-	g.mu.Unlock()
-	g.loading.Lock()
-	broken := g.broken[kind]
-	g.loading.Unlock()
-	path := geo.Find(kind, g.home)
-	st, err := os.Stat(path)
-	if broken {
-		path = ""
-	}
-	switch {
-	case path != "" && err == nil && (!c.AutoUpdate || c.UpdateInterval <= 0):
-		return time.Time{}, true
-	case waits:
-		return retry.at, false
-	case path == "" || err != nil:
-		return time.Time{}, false
-	}
-	written := st.ModTime()
-	if now := time.Now(); written.After(now) {
-		written = now // under a clock that was wrong
-	}
-	return written.Add(time.Duration(c.UpdateInterval) * time.Hour), false
 }

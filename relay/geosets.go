@@ -4,6 +4,7 @@ import (
 	"errors"
 	"fmt"
 	"net/netip"
+	"slices"
 	"strconv"
 	"strings"
 
@@ -17,6 +18,11 @@ import (
 type geoContents struct {
 	sets map[string]*rule.Content
 	db   *geo.DB // of an .mmdb
+}
+
+// any says whether one of names is there.
+func (c *geoContents) any(names []string) bool {
+	return slices.ContainsFunc(names, func(name string) bool { return c.sets[name] != nil })
 }
 
 func (c *geoContents) addNames(name string, s geo.SiteSet) {

@@ -74,7 +74,7 @@ func New(hub *logs.Hub, store *state.Store, source Source) *Relay {
 	r := &Relay{Agent: "switchyard", hub: hub, log: log, store: store, source: source, finder: process.New()}
 	r.engine = engine.New(log, track.NewTable())
 	r.geo = newGeoData(source.Paths.Home, log)
-	r.geo.get, r.geo.inUse = r.getGeo, r.geoInUse
+	r.geo.get, r.geo.inUse, r.geo.held = r.getGeo, r.geoInUse, r.geoHeld
 	return r
 }
 
@@ -171,24 +171,31 @@ func (r *Relay) apply(c *config.Config, off map[int]bool) (err error) {
 		return err
 	}
 	prev := r.current.Load()
-	next, err := r.tryBuild(c, prev, off)
-	if err != nil {
-		return err
-	}
 	var changes []config.Change
-	defer func() {
-		if err != nil {
+	step, done := "build", false
+	defer func() { // a bug ends the change and not the daemon
+		if v := recover(); v != nil {
+			r.log.Error("panic in a change of the configuration", "panic", v, "stack", string(debug.Stack()))
+			err = &StepError{Step: step, Err: fmt.Errorf("panic: %v", v)}
+		}
+		if err != nil && !done {
 			for _, change := range changes {
 				change.Abort()
 			}
 		}
 	}()
+	next, err := r.build(c, prev, off)
+	if err != nil {
+		return err
+	}
+	step = "inbounds"
 	binding, err := r.inbounds.prepare(c)
 	if err != nil {
 		return &StepError{Step: "inbounds", Err: err}
 	}
 	changes = append(changes, binding)
 	for _, p := range r.parts {
+		step = p.Name()
 		var old *config.Config
 		if prev != nil {
 			old = prev.Config
@@ -201,6 +208,7 @@ func (r *Relay) apply(c *config.Config, off map[int]bool) (err error) {
 	}
 	r.engine.Use(next.snapshot)
 	r.current.Store(next) // nothing after this line can fail
+	step, done = "commit", true
 	r.hub.SetLevel(logLevel(c.LogLevel))
 	next.switchCounters(prev)
 	r.sources.follow(prev, next)
@@ -213,17 +221,6 @@ func (r *Relay) apply(c *config.Config, off map[int]bool) (err error) {
 		debug.FreeOSMemory() // reading it took several times what is kept
 	}
 	return nil
-}
-
-// tryBuild is build, in which a bug ends the change and not the daemon.
-func (r *Relay) tryBuild(c *config.Config, prev *Running, off map[int]bool) (n *Running, err error) {
-	defer func() {
-		if v := recover(); v != nil {
-			r.log.Error("panic in a change of the configuration", "panic", v, "stack", string(debug.Stack()))
-			n, err = nil, &StepError{Step: "build", Err: fmt.Errorf("panic: %v", v)}
-		}
-	}()
-	return r.build(c, prev, off)
 }
 
 // Select makes member the choice of the group called name, and remembers it where the configuration

@@ -1,18 +1,21 @@
 package relay
 
 import (
+	"errors"
 	"fmt"
 	"io"
 	"log/slog"
 	"os"
 	"path/filepath"
 	"runtime"
+	"slices"
 	"strings"
 	"testing"
 	"time"
 	"weak"
 
 	"github.com/switchyard-proxy/switchyard/relay/config"
+	"github.com/switchyard-proxy/switchyard/relay/flow"
 	"github.com/switchyard-proxy/switchyard/relay/logs"
 	"github.com/switchyard-proxy/switchyard/relay/state"
 	"github.com/switchyard-proxy/switchyard/tests/leak"
@@ -33,7 +36,7 @@ func (r *Relay) built(t *testing.T, prev *Running, text string) *Running {
 	if err != nil {
 		t.Fatal(err)
 	}
-	n, err := r.tryBuild(c, prev, nil)
+	n, err := r.build(c, prev, nil)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -93,7 +96,7 @@ func TestProviderFiles(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	if _, err := r.tryBuild(c, nil, nil); err == nil || !strings.Contains(err.Error(), `is the file of the rule provider "a" already`) {
+	if _, err := r.build(c, nil, nil); err == nil || !strings.Contains(err.Error(), `is the file of the rule provider "a" already`) {
 		t.Error(err)
 	}
 }
@@ -113,7 +116,7 @@ func TestForbiddenFiles(t *testing.T) {
 		if err != nil {
 			t.Fatal(err)
 		}
-		_, err = r.tryBuild(c, nil, nil)
+		_, err = r.build(c, nil, nil)
 		if got := fmt.Sprint(err); !strings.Contains(got, want) {
 			t.Errorf("%s %s: %s; want %s", kind, path, got, want)
 		}
@@ -152,36 +155,127 @@ func TestNamelessSubRules(t *testing.T) {
 	}
 }
 
-// TestSetsKnowTheirFile: rules that come while a file is there are given its sets, also when the file
-// is put there by hand, or changed.
-func TestSetsKnowTheirFile(t *testing.T) {
-	r := newTestRelay(t)
-	n := r.built(t, nil, "rules: ['GEOSITE,one,DIRECT', 'NOT,((GEOSITE,one)),REJECT', 'MATCH,DIRECT']\n")
-	r.current.Store(n)
-	put := func(list string) {
-		t.Helper()
-		entry := "\x0a" + string(rune(len(list))) + list + "\x12\x0a\x08\x03\x12\x06a.test"
-		if err := os.WriteFile(filepath.Join(r.source.Paths.Home, "GeoSite.dat"), []byte("\x0a"+string(rune(len(entry)))+entry), 0o600); err != nil {
-			t.Fatal(err)
+// putSites writes a GeoSite.dat with so many names in each list: a.test, b.test and so on.
+func putSites(t *testing.T, r *Relay, lists map[string]int) {
+	t.Helper()
+	data := ""
+	for list, n := range lists {
+		entry := "\x0a" + string(rune(len(list))) + list
+		for i := range n {
+			entry += "\x12\x0a\x08\x03\x12\x06" + string(rune('a'+i)) + ".test"
 		}
+		data += "\x0a" + string(rune(len(entry))) + entry
 	}
-	size := func() int { return n.Program.Info(0).Size }
-	r.geo.catchUp()
-	if size() != 0 {
-		t.Error("there is no file")
-	}
-	put("ONE")
-	r.geo.catchUp()
-	if size() != 1 {
-		t.Error("the file was not read")
-	}
-	put("OTHER")
-	next := r.built(t, n, "rules: ['GEOSITE,one,DIRECT', 'GEOSITE,other,DIRECT']\n") // reads the new file for one of them
-	if next.Program.Info(1).Size != 1 || size() != 1 {
-		t.Error(next.Program.Info(1), size())
-	}
-	r.geo.catchUp()
-	if size() != 0 {
-		t.Error("the changed file was not read")
+	if err := os.WriteFile(filepath.Join(r.source.Paths.Home, "GeoSite.dat"), []byte(data), 0o600); err != nil {
+		t.Fatal(err)
 	}
 }
+
+// run makes a configuration the one that runs, and looks at the geo data.
+func (r *Relay) run(t *testing.T, text string) *Running {
+	t.Helper()
+	n := r.built(t, r.current.Load(), text)
+	r.current.Store(n)
+	r.geo.catchUp()
+	return n
+}
+
+// sizes are the numbers of entries of the lists that rules refer to.
+func sizes(n *Running) (all []int) {
+	for i := range n.Program.Len() {
+		all = append(all, n.Program.Info(i).Size)
+	}
+	return all
+}
+
+// TestSetsKnowTheirFile: rules are given what the file has, also when it is put there or changed by
+// hand, and when they come, go and come back meanwhile.
+func TestSetsKnowTheirFile(t *testing.T) {
+	r := newTestRelay(t)
+	f := func(n *Running, want ...int) {
+		t.Helper()
+		r.geo.catchUp()
+		if got := sizes(n); !slices.Equal(got, want) {
+			t.Errorf("%v; want %v", got, want)
+		}
+	}
+	const both, two = "rules: ['GEOSITE,one,DIRECT', 'GEOSITE,two,DIRECT']\n", "rules: ['GEOSITE,two,DIRECT']\n"
+	n := r.run(t, both)
+	f(n, 0, 0)
+	putSites(t, r, map[string]int{"ONE": 1, "TWO": 1})
+	f(n, 1, 1)
+	n = r.run(t, two)
+	putSites(t, r, map[string]int{"ONE": 3, "TWO": 3})
+	f(n, 3)
+	f(r.run(t, both), 3, 3)
+	putSites(t, r, map[string]int{"TWO": 2})
+	f(r.run(t, "rules: ['GEOSITE,one,DIRECT', 'GEOSITE,two,DIRECT', 'GEOSITE,three,DIRECT']\n"), 0, 2, 0)
+}
+
+// TestUnusedProviderKeepsItsSets: a rule set that no rule names for long is as good as before when one
+// does again.
+func TestUnusedProviderKeepsItsSets(t *testing.T) {
+	r := newTestRelay(t)
+	const provider = "rule-providers:\n  c: {type: inline, behavior: classical, payload: ['GEOSITE,one']}\n"
+	r.run(t, provider+"rules: ['GEOSITE,gone,DIRECT', 'MATCH,DIRECT']\n")
+	r.run(t, provider+"rules: ['MATCH,DIRECT']\n")
+	for _, s := range r.geo.sets {
+		s.asked = s.asked.Add(-keepUnused - time.Second)
+	}
+	r.geo.forget()
+	if len(r.geo.sets) != 1 {
+		t.Errorf("%d sets are kept", len(r.geo.sets))
+	}
+	n := r.run(t, provider+"rules: ['RULE-SET,c,REJECT', 'MATCH,DIRECT']\n")
+	putSites(t, r, map[string]int{"ONE": 1})
+	r.geo.catchUp()
+	fl := flow.Flow{To: flow.Addr{Host: "a.test"}}
+	if hit := n.Program.Match(&fl, 0); hit.Rule != 0 {
+		t.Errorf("%+v", hit)
+	}
+}
+
+// TestKeptProviderLosesItsFile: a file that has come to be the daemon's own is a rule set's no longer.
+func TestKeptProviderLosesItsFile(t *testing.T) {
+	r := newTestRelay(t)
+	const provider = "rule-providers:\n  p: {type: http, behavior: domain, url: 'http://127.0.0.1:1/x', path: key.pem}\nrules: ['RULE-SET,p,DIRECT']\n"
+	n := r.run(t, provider)
+	c, _, err := r.source.parse("test", []byte("tls: {certificate: key.pem, private-key: key.pem}\n"+provider))
+	if err != nil {
+		t.Fatal(err)
+	}
+	_, err = r.build(c, n, nil)
+	if got := fmt.Sprint(err); !strings.Contains(got, "daemon's own") || strings.Contains(got, "not found") {
+		t.Error(got)
+	}
+}
+
+// TestPanicsEndAChange: a part that has a bug ends the change, and what was prepared before is undone.
+func TestPanicsEndAChange(t *testing.T) {
+	r := newTestRelay(t)
+	r.inbounds, r.sources = newInbounds(r.engine, r.log), newSources(r.log)
+	t.Cleanup(r.sources.stop)
+	var aborted bool
+	r.Add(part{func() (config.Change, error) { return undo{&aborted}, nil }})
+	r.Add(part{func() (config.Change, error) { panic("a bug") }})
+	c, _, err := r.source.parse("test", []byte("mode: rule\n"))
+	if err != nil {
+		t.Fatal(err)
+	}
+	err = r.Apply(c)
+	var step *StepError
+	if !errors.As(err, &step) || step.Step != "part" || !aborted || r.current.Load() != nil {
+		t.Errorf("%v, aborted: %v", err, aborted)
+	}
+}
+
+type part struct{ prepare func() (config.Change, error) }
+
+func (p part) Prepare(_, _ *config.Config) (config.Change, error) { return p.prepare() }
+func (part) Name() string                                         { return "part" }
+func (part) Stop() error                                          { return nil }
+
+type undo struct{ aborted *bool }
+
+func (undo) Commit()  {}
+func (u undo) Abort() { *u.aborted = true }

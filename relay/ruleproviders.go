@@ -56,6 +56,7 @@ type readSet struct {
 func (b *builder) ruleProviders() {
 	b.RuleProviders = make([]*ruleProvider, 0, len(b.Config.RuleProviders))
 	b.ruleSets = make(map[string]*ruleProvider, len(b.Config.RuleProviders))
+	b.refused = make(map[string]bool)
 	var fresh []*ruleProvider
 	paths := make(map[string]*config.RuleProvider)
 	for i := range b.Config.RuleProviders {
@@ -63,12 +64,14 @@ func (b *builder) ruleProviders() {
 		p := b.keptProvider(c)
 		if p == nil {
 			if p = b.newProvider(c); p == nil {
+				b.refused[c.Name] = true
 				continue
 			}
 			fresh = append(fresh, p)
 		}
 		if other := paths[p.path]; p.path != "" && other != nil && (c.Type == "http" || other.Type == "http") {
 			b.report(c.Pos, "rule-providers."+c.Name+".path", fmt.Sprintf("is the file of the rule provider %q already", other.Name))
+			b.refused[c.Name] = true
 			continue
 		}
 		paths[p.path] = c
@@ -96,8 +99,9 @@ func (b *builder) keptProvider(c *config.RuleProvider) *ruleProvider {
 	if !reflect.DeepEqual(was, is) {
 		return nil
 	}
-	if path, err := b.providerPath(c); err != nil || path != old.path {
-		return nil // a link leads elsewhere now
+	path, err := b.providerPath(c)
+	if err != nil || path != old.path || path != "" && b.free(path) != nil {
+		return nil // a link leads elsewhere now, or the file has come to be the daemon's own
 	}
 	// Countries come from another file now, and classical sets may name some.
 	if old.behavior == ruleset.Classical && b.prev.Config.Geo.Mode != b.Config.Geo.Mode {
@@ -189,6 +193,9 @@ func (b *builder) free(path string) error {
 		own[i] = filepath.Join(b.Config.Paths.Home, name)
 	}
 	own = append(own, b.relay.source.File, b.Config.Controller.Unix)
+	if filepath.IsAbs(b.Config.File) { // else it is a name for messages
+		own = append(own, b.Config.File)
+	}
 	for _, text := range []string{b.Config.TLS.Certificate, b.Config.TLS.PrivateKey, b.Config.TLS.ClientAuthCert} {
 		if text != "" && !strings.Contains(text, "\n") { // else it is PEM itself
 			own = append(own, text)

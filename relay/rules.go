@@ -31,6 +31,9 @@ func (b *builder) compile() (*rule.Program, *geoUse) {
 				b.usedSets[name] = true
 				return p.set, nil
 			}
+			if b.refused[name] {
+				return new(rule.Set), nil // which has been reported
+			}
 			return nil, &rule.NotFound{What: "rule set", Name: name}
 		},
 		SubRules: make(map[string][]rule.Rule, len(b.Config.SubRules)), Off: b.off,
@@ -214,6 +217,18 @@ func (r *Relay) SwitchRules(off map[int]bool) error {
 	r.current.Store(&running)
 	running.switchCounters(now)
 	return nil
+}
+
+// geoHeld is the geo data that what runs holds on to, those of rule sets included that no rule names.
+func (r *Relay) geoHeld() map[geoKey]bool {
+	now := r.current.Load()
+	held := maps.Clone(now.geo)
+	for _, p := range now.RuleProviders {
+		if s, ok := p.source.Value(); ok {
+			maps.Copy(held, s.geo)
+		}
+	}
+	return held
 }
 
 // Explain says where f, which who would open, would go, and why, by the program that carries traffic.

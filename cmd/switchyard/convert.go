@@ -16,7 +16,7 @@ where its FORMAT is yaml or text, and as text where that is mrs.
 `
 
 // convert runs convert-ruleset.
-func convert(args []string, out, errOut io.Writer) int {
+func convert(args []string, errOut io.Writer) int {
 	if len(args) != 4 {
 		fmt.Fprint(errOut, convertHelp)
 		return exitUsage
@@ -46,7 +46,7 @@ func convert(args []string, out, errOut io.Writer) int {
 	if err := writeTarget(args[3], set); err != nil {
 		return convertFailed(errOut, exitStart, "target", err)
 	}
-	fmt.Fprintf(out, "%s: %d bytes\n", args[3], len(set))
+	fmt.Fprintf(errOut, "%s: %d bytes\n", args[3], len(set)) // the set itself may go to standard output
 	return exitOK
 }
 
@@ -58,9 +58,11 @@ func convertFailed(errOut io.Writer, code int, what string, err error) int {
 // writeTarget writes a file whole or not at all. What is there and is no plain file, such as a link or
 // /dev/stdout, is written to as it is.
 func writeTarget(path string, data []byte) error {
-	const mode = 0o644 // a web server may have to read it
-	if st, err := os.Lstat(path); err == nil && !st.Mode().IsRegular() {
-		return os.WriteFile(path, data, mode)
+	mode := os.FileMode(0o644) // a web server may have to read it
+	if st, err := os.Lstat(path); err == nil {
+		if mode = st.Mode().Perm(); !st.Mode().IsRegular() {
+			return os.WriteFile(path, data, mode)
+		}
 	}
 	if err := fetch.Replace(path, data); err != nil {
 		return err

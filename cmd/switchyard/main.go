@@ -33,7 +33,7 @@ func main() {
 
 func run(args []string, in io.Reader, out, errOut io.Writer) int {
 	if len(args) > 0 && args[0] == "convert-ruleset" {
-		return convert(args[1:], out, errOut)
+		return convert(args[1:], errOut)
 	}
 	f, err := parseFlags(args, errOut)
 	switch {

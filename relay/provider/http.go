@@ -61,8 +61,11 @@ func (s *Source[T]) download(ctx context.Context) outcome {
 		return outcome{at: s.c.Now(), err: s.confirm(resp.Validators)}
 	}
 	changed, err := s.take(resp.Body)
-	if err != nil {
+	switch {
+	case err != nil:
 		return failed(err)
+	case ctx.Err() != nil:
+		return outcome{at: s.c.Now(), changed: changed, err: ctx.Err()} // as above
 	}
 	return outcome{at: s.c.Now(), changed: changed, err: s.keep(resp)}
 }

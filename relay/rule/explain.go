@@ -151,6 +151,8 @@ func whyProcess(o *op, who *flow.Process) string {
 	switch {
 	case !who.Found:
 		return "the process is not known"
+	case o.kind == uid && who.NoUser:
+		return "the user of the process is not known"
 	case o.kind == uid:
 		return fmt.Sprintf("the user %d is not %s", who.UID, o.text)
 	case who.Path == "":

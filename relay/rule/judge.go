@@ -217,10 +217,10 @@ func (p *Program) judgeLogic(o *op, e *eval) verdict {
 	for i := range children {
 		v := p.judge(&children[i], e)
 		switch {
+		case v == lost, o.kind == and && all == lost && (v == wantsIP || v == wantsProcess):
+			all = lost // nothing is asked for in vain
 		case v == wantsIP, v == wantsProcess:
 			return v
-		case v == lost:
-			all = lost
 		case o.kind == not:
 			return verdictOf(v == nay)
 		case v == decides:

@@ -278,10 +278,10 @@ func (o *oracle) logic(r *Rule, f *facts) answer {
 		c, _ := ParseCondition(part)
 		a := o.holds(&c, f)
 		switch {
+		case a == isLost, unsure && r.Type == "AND" && a != isYes && a != isNo:
+			unsure = true
 		case a == asksIP, a == asksProcess:
 			return a
-		case a == isLost:
-			unsure = true
 		case r.Type == "NOT":
 			return say(a == isNo)
 		case r.Type == "AND" && a == isNo:
