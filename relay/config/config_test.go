@@ -193,6 +193,31 @@ func TestLabConfig(t *testing.T) {
 	}
 }
 
+// TestCircles: chains of any length are walked once, and a circle is told in few words.
+func TestCircles(t *testing.T) {
+	const n = 20_000
+	chain := func(last int) string {
+		var b strings.Builder
+		b.WriteString("proxies:\n")
+		for i := range n {
+			to := i + 1
+			if i == n-1 {
+				to = last
+			}
+			fmt.Fprintf(&b, "- {name: p%d, type: http, server: x.test, port: 1, dialer-proxy: p%d}\n", i, to)
+		}
+		fmt.Fprintf(&b, "- {name: p%d, type: direct}\n", n)
+		return b.String()
+	}
+	if got := said(chain(n)); got != "" {
+		t.Errorf("%.200s", got)
+	}
+	if got := said(chain(0)); !strings.HasPrefix(got, "f:2:3: error: proxies[0].dialer-proxy: dials through itself: p0 -> p1 -> ") ||
+		!strings.HasSuffix(got, "p15 -> … -> p0") {
+		t.Errorf("%.400s", got)
+	}
+}
+
 func TestAliasesCannotMultiply(t *testing.T) {
 	var b strings.Builder
 	b.WriteString("x-0: &a0 [DIRECT, DIRECT]\n")

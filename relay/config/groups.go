@@ -2,7 +2,6 @@ package config
 
 import (
 	"fmt"
-	"strings"
 )
 
 // Group is one group of nodes.
@@ -115,19 +114,23 @@ func (g *Group) checkType(d *decoder, path string) {
 	}
 }
 
-// checkLoops reports every loop once, at its first group.
+// checkLoops reports loops, each at its first group.
 func (c *Config) checkLoops(d *decoder, next map[string][]string) {
-	reported := make(map[string]bool)
+	index, names := make(map[string]int), make([]string, len(c.Groups))
 	for i := range c.Groups {
-		g := &c.Groups[i]
-		if reported[g.Name] {
-			continue
-		}
-		if loop := findLoop(g.Name, next); loop != nil {
-			for _, name := range loop {
-				reported[name] = true
+		names[i] = c.Groups[i].Name
+		index[names[i]] = i
+	}
+	for _, loop := range circles(names, next) {
+		first := len(c.Groups) // GLOBAL may be one of them, and need not be in the file
+		for _, name := range loop {
+			if i, ok := index[name]; ok {
+				first = min(first, i)
 			}
-			d.report(Error, g.Pos, fmt.Sprintf("proxy-groups[%d]", i), "groups contain themselves: "+strings.Join(loop, " -> "), "")
+		}
+		if first < len(c.Groups) {
+			d.report(Error, c.Groups[first].Pos, fmt.Sprintf("proxy-groups[%d]", first),
+				"groups contain themselves: "+wayFrom(names[first], loop, " -> "), "")
 		}
 	}
 }

@@ -241,10 +241,30 @@ func (c *Config) checkDialers(d *decoder, names []string) {
 		case p.DialerProxy == "":
 		case !known[p.DialerProxy]:
 			d.report(Error, p.Pos, path, fmt.Sprintf("no proxy or group is called %q", p.DialerProxy), d.nearest(p.DialerProxy, names))
-		default:
-			if loop := findLoop(p.Name, next); loop != nil {
-				d.report(Error, p.Pos, path, "dials through itself: "+strings.Join(loop, " -> "), "")
+		}
+	}
+	c.checkDialerLoops(d, next)
+}
+
+// checkDialerLoops reports loops of nodes that dial through themselves, each at its first node.
+func (c *Config) checkDialerLoops(d *decoder, next map[string][]string) {
+	index, names := make(map[string]int), make([]string, 0, len(c.Proxies))
+	for i := range c.Proxies {
+		if p := &c.Proxies[i]; p.DialerProxy != "" {
+			index[p.Name] = i
+			names = append(names, p.Name)
+		}
+	}
+	for _, loop := range circles(names, next) {
+		first := len(c.Proxies)
+		for _, name := range loop {
+			if i, ok := index[name]; ok {
+				first = min(first, i)
 			}
+		}
+		if first < len(c.Proxies) { // else groups contain themselves, which is told of them
+			p := &c.Proxies[first]
+			d.report(Error, p.Pos, fmt.Sprintf("proxies[%d].dialer-proxy", first), "dials through itself: "+wayFrom(p.Name, loop, " -> "), "")
 		}
 	}
 }
@@ -255,25 +275,4 @@ func set(names []string) map[string]bool {
 		m[n] = true
 	}
 	return m
-}
-
-// findLoop returns a way from name back to name, or nil.
-func findLoop(name string, next map[string][]string) []string {
-	seen := map[string]bool{}
-	var walk func(at string, way []string) []string
-	walk = func(at string, way []string) []string {
-		for _, n := range next[at] {
-			if n == name {
-				return append(way, n)
-			}
-			if !seen[n] {
-				seen[n] = true
-				if loop := walk(n, append(slices.Clone(way), n)); loop != nil {
-					return loop
-				}
-			}
-		}
-		return nil
-	}
-	return walk(name, []string{name})
 }

@@ -115,38 +115,8 @@ func (c *Config) checkRules(d *decoder, names []string) {
 	}
 	for _, loop := range circles(subs, calls) {
 		i := slices.Index(subs, loop[0])
-		d.report(Error, c.SubRules[i].Pos, "sub-rules."+loop[0], "circular references ["+strings.Join(loop, "->")+"]", "")
+		d.report(Error, c.SubRules[i].Pos, "sub-rules."+loop[0], "circular references ["+wayFrom(loop[0], loop, "->")+"]", "")
 	}
-}
-
-// maxCircles bounds the circles that are told of one configuration.
-const maxCircles = 20
-
-// circles are the ways that lead back to where they begin, each once, found in one walk.
-func circles(names []string, next map[string][]string) (loops [][]string) {
-	var way []string
-	at := make(map[string]int) // on the way, from 1; -1 for what has been walked
-	var walk func(name string)
-	walk = func(name string) {
-		way = append(way, name)
-		at[name] = len(way)
-		for _, n := range next[name] {
-			switch i := at[n]; {
-			case i > 0 && len(loops) < maxCircles:
-				loops = append(loops, append(slices.Clone(way[i-1:]), n))
-			case i == 0:
-				walk(n)
-			}
-		}
-		at[name] = -1
-		way = way[:len(way)-1]
-	}
-	for _, name := range names {
-		if at[name] == 0 {
-			walk(name)
-		}
-	}
-	return loops
 }
 
 // Text is the rule as a line.
