@@ -37,15 +37,9 @@ func (c *Controller) GetRuleProvider(_ *fasthttp.RequestCtx, name string, w serv
 	return w.JSON200(ruleProviderEntity(&p))
 }
 
-// findRuleProvider finds a rule provider by the name of a path, which may be escaped twice.
+// findRuleProvider finds a rule provider by the name of a path.
 func (c *Controller) findRuleProvider(name string) (ruleset.Info, bool) {
-	if p, ok := c.o.Relay.RuleProvider(name); ok {
-		return p, true
-	}
-	if again, ok := rt.Unescape(name); ok && again != name {
-		return c.o.Relay.RuleProvider(again)
-	}
-	return ruleset.Info{}, false
+	return byName(name, c.o.Relay.RuleProvider)
 }
 
 // UpdateRuleProvider implements server.Handler.
@@ -87,7 +81,7 @@ func ruleProviderEntity(i *ruleset.Info) *api.RuleProvider {
 		VehicleType: api.VehicleType(i.Vehicle), RuleCount: i.Count, UpdatedAt: i.UpdatedAt,
 		TriedAt: i.TriedAt, NextAt: i.NextAt, WarningCount: i.Warnings.Total,
 	}
-	if i.Inline {
+	if p.VehicleType == api.VehicleTypeInline {
 		p.Format, p.Payload = "", append([]string{}, i.Payload...)
 	}
 	if i.Err != nil {

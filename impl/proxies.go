@@ -36,16 +36,23 @@ func (c *Controller) GetProxy(_ *fasthttp.RequestCtx, name string, w server.GetP
 	return w.JSON200(proxyEntity(o))
 }
 
-// find finds a node or group by the name of a path. Some clients escape twice: a name that is not
-// there is tried again with one more escape taken off.
+// find finds a node or group by the name of a path.
 func (c *Controller) find(name string) outbound.Outbound {
-	if o := c.o.Relay.Outbound(name); o != nil {
-		return o
+	o, _ := byName(name, func(name string) (outbound.Outbound, bool) {
+		o := c.o.Relay.Outbound(name)
+		return o, o != nil
+	})
+	return o
+}
+
+// byName finds what a path names. Some clients escape twice: a name that is not there is tried again
+// with one more escape taken off.
+func byName[T any](name string, find func(name string) (T, bool)) (T, bool) {
+	found, ok := find(name)
+	if again, escaped := rt.Unescape(name); !ok && escaped && again != name {
+		return find(again)
 	}
-	if again, ok := rt.Unescape(name); ok && again != name {
-		return c.o.Relay.Outbound(again)
-	}
-	return nil
+	return found, ok
 }
 
 // SelectProxy implements server.Handler.

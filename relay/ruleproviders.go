@@ -33,6 +33,7 @@ type ruleProvider struct {
 	etag     bool // validators are sent
 	behavior ruleset.Behavior
 	format   ruleset.Format
+	vehicle  provider.Kind
 	path     string
 	set      *rule.Set
 	source   *provider.Source[*readSet]
@@ -154,7 +155,7 @@ func (b *builder) newProvider(c *config.RuleProvider) *ruleProvider {
 		settings.Inline = []byte(strings.Join(c.Payload, "\n"))
 		p.format = ruleset.Text
 	}
-	p.source = provider.New(settings)
+	p.vehicle, p.source = settings.Kind, provider.New(settings)
 	p.life, p.end = context.WithCancel(context.Background())
 	return p
 }
@@ -332,8 +333,7 @@ func (r *Relay) readRules(p *ruleProvider, data []byte, mmdb bool) (*readSet, er
 func (p *ruleProvider) info() ruleset.Info {
 	st := p.source.State()
 	i := ruleset.Info{
-		Name: p.config.Name, Behavior: p.behavior, Format: p.format, Inline: p.config.Type == "inline",
-		Vehicle: vehicles[p.config.Type], Count: p.set.Len(),
+		Name: p.config.Name, Behavior: p.behavior, Format: p.format, Vehicle: p.vehicle.String(), Count: p.set.Len(),
 		UpdatedAt: st.UpdatedAt, TriedAt: st.TriedAt, NextAt: st.NextAt, Err: st.Err, Payload: p.config.Payload,
 	}
 	if s, ok := p.source.Value(); ok {
@@ -341,8 +341,6 @@ func (p *ruleProvider) info() ruleset.Info {
 	}
 	return i
 }
-
-var vehicles = map[string]string{"http": "HTTP", "file": "File", "inline": "Inline"}
 
 // RuleProviders describes the rule providers, in the order of the file.
 func (r *Relay) RuleProviders() []ruleset.Info {

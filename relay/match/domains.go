@@ -59,17 +59,11 @@ func addPattern[T string | []byte](b *DomainsBuilder, pattern T) error {
 	return addName(b, name, flags)
 }
 
-// Exact adds one name, and Suffix a name and all below it. They take what Add takes without its
-// signs.
-func (b *DomainsBuilder) Exact(name string) error { return b.plain(name, itself) }
+// Exact adds one name. It takes what Add takes without its signs.
+func (b *DomainsBuilder) Exact(name string) error { return addName(b, name, itself) }
 
-// Suffix adds a name and all names below it.
-func (b *DomainsBuilder) Suffix(name string) error { return b.plain(name, itself|below) }
-
-// Below adds all names below a name.
-func (b *DomainsBuilder) Below(name string) error { return b.plain(name, below) }
-
-func (b *DomainsBuilder) plain(name string, flags byte) error { return addName(b, name, flags) }
+// Suffix adds a name and all names below it, as Exact takes it.
+func (b *DomainsBuilder) Suffix(name string) error { return addName(b, name, itself|below) }
 
 func addName[T string | []byte](b *DomainsBuilder, name T, flags byte) error {
 	if err := checkName(name); err != nil {

@@ -142,13 +142,13 @@ func (s *shared) sub(name string) (*Program, error) {
 		i := slices.Index(s.path, name)
 		return nil, fmt.Errorf("sub-rule error: %w [%s->%s]", ErrCircular, strings.Join(s.path[i:], "->"), name)
 	}
-	if len(s.path) >= maxCalls {
-		return nil, fmt.Errorf("sub-rules that call each other more than %d deep", maxCalls)
-	}
-	if !begun {
+	if !begun && len(s.path) < maxCalls {
 		s.subs[name], s.path = nil, append(s.path, name)
 		p = s.list(name, rules)
 		s.subs[name], s.path = p, s.path[:len(s.path)-1]
+	}
+	if p == nil || p.depth >= maxCalls { // from above, or from below when that was compiled before
+		return nil, fmt.Errorf("sub-rules that call each other more than %d deep", maxCalls)
 	}
 	return p, nil
 }

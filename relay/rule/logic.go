@@ -134,6 +134,7 @@ func (c *compiler) call(o *op, r *Rule) (string, error) {
 	if err != nil {
 		return "", err
 	}
+	c.p.depth = max(c.p.depth, sub.depth+1)
 	if c.p.looks += sub.looks; c.p.looks > maxLooks {
 		return "", fmt.Errorf("more than %d rules to look at, counting those of sub-rules each time they are called", maxLooks)
 	}

@@ -38,6 +38,7 @@ type Program struct {
 	targets []string
 	subs    map[string]*Program
 	looks   int // rules that one flow can make us look at
+	depth   int // of sub-rules that call each other
 
 	prefixes []netip.Prefix
 	ranges   []match.Ranges

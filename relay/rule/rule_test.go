@@ -249,16 +249,24 @@ func TestLooksAreBounded(t *testing.T) {
 	}
 }
 
-// TestCallsAreBounded refuses sub-rules that call each other without end, which are no circle.
+// TestCallsAreBounded refuses sub-rules that call each other without end, which are no circle, in
+// whatever order they are compiled: that is by name.
 func TestCallsAreBounded(t *testing.T) {
-	subs := map[string][]Rule{"s0": nil}
-	for i := range 1000 {
-		subs[fmt.Sprintf("s%d", i+1)] = []Rule{{Type: "SUB-RULE", Payload: "(NETWORK,tcp)", Target: fmt.Sprintf("s%d", i)}}
+	f := func(format string, calls int, want bool) {
+		t.Helper()
+		subs := map[string][]Rule{fmt.Sprintf(format, 0): {{Type: "MATCH", Target: "t"}}}
+		for i := range calls {
+			subs[fmt.Sprintf(format, i+1)] = []Rule{{Type: "SUB-RULE", Payload: "(NETWORK,tcp)", Target: fmt.Sprintf(format, i)}}
+			subs["z"+fmt.Sprintf(format, i)] = nil // in between
+		}
+		_, errs := Compile([]Rule{{Type: "SUB-RULE", Payload: "(NETWORK,tcp)", Target: fmt.Sprintf(format, calls)}}, &Env{SubRules: subs})
+		if got := errs == nil; got != want || !want && !strings.Contains(errs[0].Error(), "more than 256 deep") {
+			t.Errorf("%d calls: %v", calls, errs)
+		}
 	}
-	_, errs := Compile([]Rule{{Type: "SUB-RULE", Payload: "(NETWORK,tcp)", Target: "s1000"}}, &Env{SubRules: subs})
-	if len(errs) == 0 || !strings.Contains(fmt.Sprint(errs), "more than 256 deep") {
-		t.Error(errs)
-	}
+	f("s%04d", maxCalls-1, true)
+	f("s%04d", maxCalls, false)
+	f("s%04d", 1000, false)
 }
 
 func TestParseCondition(t *testing.T) {

@@ -7,7 +7,6 @@ type Info struct {
 	Name     string
 	Behavior Behavior
 	Format   Format
-	Inline   bool
 	Vehicle  string // the API's word for where it comes from: "HTTP", "File", "Inline"
 	Count    int    // entries
 
