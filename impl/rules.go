@@ -113,7 +113,7 @@ func flowOf(q *api.RouteQuery) (*flow.Flow, error) {
 	if f.To.Host == "" && !f.To.IP.IsValid() {
 		return nil, errors.New("want a host or an ip")
 	}
-	source := netip.IPv4Unspecified()
+	source := netip.AddrFrom4([4]byte{127, 0, 0, 1})
 	if q.Source != "" {
 		if source, err = parseAddr("source", q.Source); err != nil {
 			return nil, err

@@ -1487,7 +1487,7 @@ type RouteQuery struct {
 	// Example: /usr/bin/curl
 	Process string `json:"process,omitempty"`
 
-	// Source The client's address.
+	// Source The client's address; 127.0.0.1 if empty.
 	//
 	// Example: 192.168.1.20
 	Source string `json:"source,omitempty"`

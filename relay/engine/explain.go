@@ -10,12 +10,11 @@ import (
 
 // Explanation says where a flow would go, and why.
 type Explanation struct {
-	Mode    Mode
-	Rule    int       // index of the rule, or rule.None
-	Info    rule.Info // of the rule, where there is one
-	List    string    // the sub-rules that Rule is in, where a rematch led to; "" for the rules
-	Chain   []string  // leaf first
-	Network flow.Network
+	Mode  Mode
+	Rule  int       // index of the rule, or rule.None
+	Info  rule.Info // of the rule, where there is one
+	List  string    // the sub-rules that Rule is in, where a rematch led to; "" for the rules
+	Chain []string  // leaf first
 
 	Lookup       *Lookup // the one that a rule asked for
 	AskedProcess bool    // a rule asked for the process
@@ -53,7 +52,7 @@ func (e *Engine) Explain(ctx context.Context, f *flow.Flow, who flow.Process, tr
 	if s.Process != nil { // else nobody looks, for traffic either
 		s.Process = func(context.Context, *flow.Flow) flow.Process { return who }
 	}
-	o := &observer{explain: &Explanation{Network: f.Network}}
+	o := &observer{explain: new(Explanation)}
 	if trace {
 		o.trace = MaxTrace
 	}
