@@ -15,6 +15,7 @@ import (
 
 	"github.com/switchyard-proxy/switchyard/relay/config"
 	"github.com/switchyard-proxy/switchyard/relay/geo"
+	"github.com/switchyard-proxy/switchyard/relay/provider"
 	"github.com/switchyard-proxy/switchyard/relay/rule"
 )
 
@@ -38,9 +39,9 @@ type geoData struct {
 	updating sync.Mutex // one update at a time
 	loading  sync.Mutex // one reading of files at a time; it guards the next three
 
-	seen   map[geo.Kind]look   // of the files that were read last
-	broken map[geo.Kind]bool   // files that are there and of no use: others are downloaded in their place
-	said   map[geo.Kind]string // what kept a file from being read
+	seen   map[geo.Kind]provider.Look // of the files that were read last
+	broken map[geo.Kind]bool          // files that are there and of no use: others are downloaded in their place
+	said   map[geo.Kind]string        // what kept a file from being read
 
 	mu    sync.Mutex
 	sets  map[geoKey]*geoSet
@@ -55,20 +56,6 @@ type geoSet struct {
 	asked time.Time // when somebody last asked for it
 }
 
-// look is what tells, without reading it, that a file is another.
-type look struct {
-	path    string
-	written time.Time
-	size    int64
-}
-
-func lookAt(path string) (l look) {
-	if st, err := os.Stat(path); err == nil {
-		l = look{path, st.ModTime(), st.Size()}
-	}
-	return l
-}
-
 // retry is when a download that failed is tried again.
 type retry struct {
 	at   time.Time
@@ -79,7 +66,7 @@ func newGeoData(home string, log *slog.Logger) *geoData {
 	return &geoData{
 		home: home, log: log, poke: make(chan struct{}, 1),
 		sets: make(map[geoKey]*geoSet), retry: make(map[geo.Kind]retry),
-		seen: make(map[geo.Kind]look), broken: make(map[geo.Kind]bool), said: make(map[geo.Kind]string),
+		seen: make(map[geo.Kind]provider.Look), broken: make(map[geo.Kind]bool), said: make(map[geo.Kind]string),
 	}
 }
 
@@ -168,7 +155,7 @@ func (g *geoData) catchUp() {
 		if path == "" {
 			continue // run downloads it
 		}
-		same := g.seen[kind] == lookAt(path)
+		same := g.seen[kind] == provider.LookAt(path)
 		names := empty[kind]
 		if !same {
 			names = g.known(kind)
@@ -210,7 +197,7 @@ func (g *geoData) read(kind geo.Kind, names []string, all bool) {
 		g.warn(kind, fmt.Sprintf("%s is not there: the rules that need it do not match until it is", kind.File()))
 		return
 	}
-	seen := lookAt(path)
+	seen := provider.LookAt(path)
 	if g.broken[kind] && g.seen[kind] == seen {
 		return // it has been said
 	}
@@ -218,7 +205,7 @@ func (g *geoData) read(kind geo.Kind, names []string, all bool) {
 	if err == nil {
 		err = g.load(kind, names, data)
 	}
-	if g.broken[kind] = err != nil; err != nil || all || g.seen[kind] == (look{}) {
+	if g.broken[kind] = err != nil; err != nil || all || g.seen[kind] == (provider.Look{}) {
 		g.seen[kind] = seen // else catchUp is to see that the file is another for the others, too
 	}
 	if err != nil {

@@ -14,6 +14,7 @@ import (
 	"github.com/switchyard-proxy/switchyard/relay/config"
 	"github.com/switchyard-proxy/switchyard/relay/fetch"
 	"github.com/switchyard-proxy/switchyard/relay/geo"
+	"github.com/switchyard-proxy/switchyard/relay/provider"
 )
 
 // wake looks again at what is due: the configuration or a set has changed.
@@ -89,7 +90,7 @@ func (g *geoData) updateOne(ctx context.Context, kind geo.Kind, url string) erro
 		return fmt.Errorf("can't save %s database file: %w", kind, err)
 	}
 	g.give(kind, known, contents)
-	g.seen[kind], g.broken[kind] = lookAt(path), false
+	g.seen[kind], g.broken[kind] = provider.LookAt(path), false
 	return nil
 }
 

@@ -18,7 +18,7 @@ func (s *Source[T]) read() (o outcome, written time.Time) {
 	now := s.c.Now()
 	body, written := s.c.Inline, now
 	if s.c.Kind == File {
-		seen := lookAt(s.c.Path) // before it is read: what comes later is news
+		seen := LookAt(s.c.Path) // before it is read: what comes later is news
 		s.mu.Lock()
 		s.seen = seen
 		s.mu.Unlock()
@@ -55,15 +55,17 @@ func readFile(path string) (body []byte, written time.Time, err error) {
 	return whole.Bytes(), written, nil
 }
 
-// look is what tells, without reading it, that a file is another.
-type look struct {
+// Look is what tells, without reading it, that a file is another. The zero Look is no file.
+type Look struct {
+	path    string
 	written time.Time
 	size    int64
 }
 
-func lookAt(path string) (l look) {
+// LookAt looks at the file path.
+func LookAt(path string) (l Look) {
 	if st, err := os.Stat(path); err == nil {
-		l = look{st.ModTime(), st.Size()}
+		l = Look{path, st.ModTime(), st.Size()}
 	}
 	return l
 }
@@ -74,7 +76,7 @@ func (s *Source[T]) news() bool {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	const moment = time.Second
-	return s.state.Err != nil || s.seen != lookAt(s.c.Path) || s.state.TriedAt.Sub(s.seen.written) < moment
+	return s.state.Err != nil || s.seen != LookAt(s.c.Path) || s.state.TriedAt.Sub(s.seen.written) < moment
 }
 
 // sumFile is the sum of a file's content.

@@ -87,7 +87,7 @@ type Source[T any] struct {
 	value   T
 	state   State     // but for NextAt
 	retryAt time.Time // after a failure that is to be made good soon; else zero
-	seen    look      // of the file that was read last
+	seen    Look      // of the file that was read last
 
 	// What only the one whose turn it is touches.
 	sum    string   // of the body that value is from
