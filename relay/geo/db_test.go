@@ -305,7 +305,8 @@ func TestRealDB(t *testing.T) {
 		if err != nil {
 			t.Fatal(err)
 		}
-		for code, set := range sets {
+		for _, code := range slices.Sorted(maps.Keys(sets)) { // sorted, so that each run has the same addresses
+			set := sets[code]
 			t.Logf("%s: %s: %d networks, %d in the .dat", file, code, set.Len(), dat[code].Len())
 			addrs := []netip.Addr{netip.IPv6Loopback()}
 			for first, last := range dat[code].Ranges() {
@@ -316,6 +317,12 @@ func TestRealDB(t *testing.T) {
 			}
 			for _, a := range addrs {
 				found := d.Codes(a)
+				if inTunnel(a) { // the record is that of an IPv4 address, which the set has as itself
+					if set.Has(a) {
+						t.Fatalf("%s: %s: the set holds %v", file, code, a)
+					}
+					continue
+				}
 				if set.Has(a) != slices.Contains(found, code) {
 					t.Fatalf("%s: %s: the set and the record of %v differ", file, code, a)
 				}
@@ -331,6 +338,11 @@ func TestRealDB(t *testing.T) {
 			}
 		}
 	}
+}
+
+// inTunnel says whether an address is one of 6to4 or Teredo, which carry IPv4 addresses.
+func inTunnel(a netip.Addr) bool {
+	return netip.MustParsePrefix("2002::/16").Contains(a) || netip.MustParsePrefix("2001::/32").Contains(a)
 }
 
 func FuzzDB(f *testing.F) {
