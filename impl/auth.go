@@ -25,6 +25,7 @@ type settings struct {
 	explicit bool // origins were written down by somebody
 	private  bool // pages of public networks may reach us
 	hosts    []string
+	doh      string // the path of the DoH endpoint, empty for none
 }
 
 func newSettings(c *config.Config, secret string) *settings {
@@ -32,6 +33,7 @@ func newSettings(c *config.Config, secret string) *settings {
 		guarded: secret != "", secret: sha256.Sum256([]byte(secret)),
 		origins: c.Controller.CORS.AllowOrigins, explicit: c.Controller.CORS.AllowOriginsSet,
 		private: c.Controller.CORS.AllowPrivateNetwork,
+		doh:     strings.TrimRight(c.Controller.DoHPath, "/"),
 	}
 	for _, addr := range []string{c.Controller.Addr, c.Controller.TLSAddr} {
 		if host, _, err := net.SplitHostPort(addr); err == nil && host != "" {

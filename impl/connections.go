@@ -105,7 +105,7 @@ func connectionEntity(e *track.Entry, at *track.Places) api.Connection {
 			InboundIP: address(f.Local.Addr()), InboundPort: port(f.Local.Port()),
 			InboundName: f.Inbound, InboundUser: f.User, Host: f.To.Host,
 			Process: f.Process.Name(), ProcessPath: f.Process.Path, UID: int64(f.Process.UID),
-			DNSMode: api.DNSModeNormal, RemoteDestination: e.Remote, Dscp: int(f.DSCP),
+			DNSMode: api.DNSMode(f.DNSMode.String()), RemoteDestination: e.Remote, Dscp: int(f.DSCP),
 		},
 	}
 }

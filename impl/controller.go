@@ -51,6 +51,17 @@ type Relay interface {
 	// UpdateGeo downloads and uses the geo data that rules need.
 	UpdateGeo(ctx context.Context) error
 	Table() *track.Table
+	// QueryDNS resolves through name servers, the cache and policies included; hosts and fake
+	// addresses are left out. It returns a whole response message (id 0), whose TTLs count down.
+	// dns.ErrDisabled is that there is no DNS.
+	QueryDNS(ctx context.Context, name string, kind uint16) (message []byte, err error)
+	// AnswerDNS answers a DNS message as the DNS server does, hosts and fake addresses included. A
+	// nil answer is that the message is none; dns.ErrDisabled as above.
+	AnswerDNS(ctx context.Context, message []byte) ([]byte, error)
+	// FlushDNS forgets what name servers have answered, FlushFakeIP all fake addresses. Without DNS
+	// there is nothing to forget, and that is no error.
+	FlushDNS() error
+	FlushFakeIP() error
 	// Place says where an address is; the zero Place is that nothing is known.
 	Place(ip netip.Addr) flow.Place
 	// Select makes member the choice of the group called name; group.ErrNoMember is that there is
@@ -86,6 +97,8 @@ type Controller struct {
 	end     context.CancelFunc
 	panics  atomic.Int64
 
+	questions chan struct{} // holds one element for each question that DoH answers
+
 	live  map[endpoint]*listener // changed under the relay's one change at a time
 	serve sync.WaitGroup
 }
@@ -106,7 +119,7 @@ const (
 
 // New makes a controller that listens nowhere yet.
 func New(o Options) *Controller {
-	c := &Controller{o: o, log: o.Hub.Logger(), live: make(map[endpoint]*listener)}
+	c := &Controller{o: o, log: o.Hub.Logger(), live: make(map[endpoint]*listener), questions: make(chan struct{}, maxQuestions)}
 	c.ctx, c.end = context.WithCancel(context.Background())
 	c.settings.Store(new(settings))
 	r := router.New()
@@ -194,6 +207,8 @@ func (c *Controller) guard(next fasthttp.RequestHandler) fasthttp.RequestHandler
 			rt.Fail(ctx, fasthttp.StatusForbidden)
 		case isDebug(ctx):
 			c.debug(ctx)
+		case s.isDoH(ctx):
+			c.serveDoH(ctx)
 		default:
 			next(ctx)
 		}

@@ -57,6 +57,9 @@ func (c *Controller) Name() string { return "controller" }
 // Prepare implements relay.Part: it binds what is new and reads the certificate.
 func (c *Controller) Prepare(_, next *config.Config) (config.Change, error) {
 	ch := &change{c: c, live: make(map[endpoint]*listener)}
+	if err := checkDoH(next); err != nil {
+		return nil, err
+	}
 	secret, err := ch.secret(next)
 	if err == nil {
 		ch.settings = newSettings(next, secret)
@@ -145,10 +148,11 @@ func (ch *change) add(e endpoint, l *listener) {
 // Check says what of c would keep the controller from starting, but for ports in use. It changes
 // nothing.
 func Check(c *config.Config) error {
-	if c.Controller.TLSAddr == "" {
-		return nil
+	err := checkDoH(c)
+	if c.Controller.TLSAddr != "" {
+		_, bad := certificate(c)
+		err = errors.Join(err, bad)
 	}
-	_, err := certificate(c)
 	return err
 }
 

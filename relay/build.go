@@ -18,6 +18,7 @@ import (
 	"github.com/switchyard-proxy/switchyard/relay/group"
 	"github.com/switchyard-proxy/switchyard/relay/logs"
 	"github.com/switchyard-proxy/switchyard/relay/outbound"
+	dnsproxy "github.com/switchyard-proxy/switchyard/relay/outbound/dns"
 	httpproxy "github.com/switchyard-proxy/switchyard/relay/outbound/http"
 	socksproxy "github.com/switchyard-proxy/switchyard/relay/outbound/socks"
 	"github.com/switchyard-proxy/switchyard/relay/rule"
@@ -37,6 +38,7 @@ type Running struct {
 	// RuleProviders are those of the file, in its order.
 	RuleProviders []*ruleProvider
 
+	naming   *naming
 	snapshot *engine.Snapshot
 	made     map[string]made
 	ruleSets map[string]*ruleProvider
@@ -89,6 +91,7 @@ func (r *Relay) build(c *config.Config, prev *Running, off map[int]bool) (*Runni
 	b.groups(r.selections(c, prev))
 	slices.SortFunc(b.Sorted, func(x, y outbound.Outbound) int { return cmp.Compare(x.Info().Name, y.Info().Name) })
 	b.ruleProviders()
+	b.names()
 	b.rules()
 	if err := b.problem.Err(); err != nil {
 		return nil, err
@@ -188,7 +191,10 @@ func (b *builder) builtIn() {
 func (b *builder) dialer(p *config.Proxy) *outbound.Dialer {
 	d := &outbound.Dialer{
 		Socket: b.base.socket, IPv6: b.base.ipv6, Concurrent: b.base.concurrent,
-		Family: families[p.IPVersion], Lookup: systemLookup(b.base.ipv6), Selves: b.selves,
+		Family: families[p.IPVersion], Lookup: b.relay.lookup(forServer), Selves: b.selves,
+	}
+	if p.Type == "" || p.Type == "direct" {
+		d.Lookup = b.relay.lookup(forDirect)
 	}
 	d.Socket.FastOpen, d.Socket.Multipath = p.TFO, p.MPTCP
 	if p.InterfaceName != "" {
@@ -237,6 +243,9 @@ func (b *builder) proxy(i int) {
 		case "reject":
 			info.UDP = true
 			return outbound.NewReject(info, flow.ErrRejected)
+		case "dns":
+			info.UDP = true
+			return dnsproxy.New(info, b.relay.answerDNS, serveDNS)
 		case "rematch":
 			return outbound.NewRematch(info, p.Rematch.Name, p.Rematch.SubRule)
 		case "http":
@@ -365,18 +374,16 @@ var typeNames = map[string]string{
 }
 
 // systemLookup asks the system's resolver.
-func systemLookup(ipv6 bool) func(context.Context, string) ([]netip.Addr, error) {
+func systemLookup(ctx context.Context, host string, ipv6 bool) ([]netip.Addr, error) {
 	network := "ip"
 	if !ipv6 {
 		network = "ip4"
 	}
-	return func(ctx context.Context, host string) ([]netip.Addr, error) {
-		addrs, err := net.DefaultResolver.LookupNetIP(ctx, network, host)
-		for i := range addrs {
-			addrs[i] = addrs[i].Unmap()
-		}
-		return addrs, err
+	addrs, err := net.DefaultResolver.LookupNetIP(ctx, network, host)
+	for i := range addrs {
+		addrs[i] = addrs[i].Unmap()
 	}
+	return addrs, err
 }
 
 // logLevel turns the file's word into slog's.

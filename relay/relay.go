@@ -61,6 +61,7 @@ type Relay struct {
 	geo     *geoData
 	sources *sources
 	finder  *process.Finder
+	dns     *dnsService
 
 	applying sync.Mutex // one change at a time; flows never take this lock
 	inbounds *inbounds
@@ -73,6 +74,7 @@ func New(hub *logs.Hub, store *state.Store, source Source) *Relay {
 	log := hub.Logger()
 	r := &Relay{Agent: "switchyard", hub: hub, log: log, store: store, source: source, finder: process.New()}
 	r.engine = engine.New(log, track.NewTable())
+	r.dns = newDNSService(log)
 	r.geo = newGeoData(source.Paths.Home, log)
 	r.geo.get, r.geo.inUse, r.geo.held = r.getGeo, r.geoInUse, r.geoHeld
 	return r
@@ -130,6 +132,7 @@ func (r *Relay) Run(ctx context.Context, started func() error) error {
 	}
 	r.sources.stop()
 	r.inbounds.stop()
+	r.dns.stop()
 	end()
 	return errors.Join(err, <-served, r.inbounds.wait(), r.store.Close())
 }
@@ -194,6 +197,12 @@ func (r *Relay) apply(c *config.Config, off map[int]bool) (err error) {
 		return &StepError{Step: "inbounds", Err: err}
 	}
 	changes = append(changes, binding)
+	step = "dns"
+	resolving, err := r.dns.prepare(c, next.naming)
+	if err != nil {
+		return &StepError{Step: "dns", Err: err}
+	}
+	changes = append(changes, resolving)
 	for _, p := range r.parts {
 		step = p.Name()
 		var old *config.Config

@@ -115,6 +115,9 @@ func (b *builder) rules() {
 		b.relay.geo.fill(use.keys)
 	}
 	b.geo = use.keys
+	if b.naming != nil {
+		b.naming.refer(b.geo, b.usedSets)
+	}
 	b.Program, b.counters = program, b.counts()
 	b.snapshot = b.newSnapshot(program)
 }
@@ -148,7 +151,11 @@ func (n *Running) switchCounters(prev *Running) {
 func (b *builder) newSnapshot(program *rule.Program) *engine.Snapshot {
 	s := &engine.Snapshot{
 		Rules: program, Counters: b.counters, Direct: b.Outbounds["DIRECT"], Global: b.Outbounds["GLOBAL"],
-		Mode: modes[b.Config.Mode], Lookup: systemLookup(b.base.ipv6),
+		Mode: modes[b.Config.Mode],
+	}
+	if n := b.naming; n != nil {
+		s.Restore = n.restore
+		s.Lookup = func(ctx context.Context, host string) ([]netip.Addr, error) { return n.lookup(ctx, host, forRule) }
 	}
 	s.Targets = make([]outbound.Outbound, len(program.Targets()))
 	for i, name := range program.Targets() {

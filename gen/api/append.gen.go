@@ -1118,6 +1118,243 @@ func (*Connections) CheckRequired(raw []byte) error {
 	return nil
 }
 
+// AppendJSON appends v as JSON. Optional members that are nil are left out.
+func (v *DNSMessage) AppendJSON(b []byte) []byte {
+	n := len(b)
+	b = append(b, `,"AD":`...)
+	{
+		p := &v.AD
+		b = strconv.AppendBool(b, *p)
+
+	}
+	if p := &v.Additional; *p != nil {
+		b = append(b, `,"Additional":`...)
+		b = append(b, '[')
+		for i := range *p {
+			if i > 0 {
+				b = append(b, ',')
+			}
+			p := &(*p)[i]
+			b = p.AppendJSON(b)
+
+		}
+		b = append(b, ']')
+
+	}
+	if p := &v.Answer; *p != nil {
+		b = append(b, `,"Answer":`...)
+		b = append(b, '[')
+		for i := range *p {
+			if i > 0 {
+				b = append(b, ',')
+			}
+			p := &(*p)[i]
+			b = p.AppendJSON(b)
+
+		}
+		b = append(b, ']')
+
+	}
+	if p := &v.Authority; *p != nil {
+		b = append(b, `,"Authority":`...)
+		b = append(b, '[')
+		for i := range *p {
+			if i > 0 {
+				b = append(b, ',')
+			}
+			p := &(*p)[i]
+			b = p.AppendJSON(b)
+
+		}
+		b = append(b, ']')
+
+	}
+	b = append(b, `,"CD":`...)
+	{
+		p := &v.CD
+		b = strconv.AppendBool(b, *p)
+
+	}
+	b = append(b, `,"Question":`...)
+	{
+		p := &v.Question
+		b = append(b, '[')
+		for i := range *p {
+			if i > 0 {
+				b = append(b, ',')
+			}
+			p := &(*p)[i]
+			b = p.AppendJSON(b)
+
+		}
+		b = append(b, ']')
+
+	}
+	b = append(b, `,"RA":`...)
+	{
+		p := &v.RA
+		b = strconv.AppendBool(b, *p)
+
+	}
+	b = append(b, `,"RD":`...)
+	{
+		p := &v.RD
+		b = strconv.AppendBool(b, *p)
+
+	}
+	b = append(b, `,"Status":`...)
+	{
+		p := &v.Status
+		b = strconv.AppendInt(b, int64(*p), 10)
+
+	}
+	b = append(b, `,"TC":`...)
+	{
+		p := &v.TC
+		b = strconv.AppendBool(b, *p)
+
+	}
+	return rt.CloseObject(b, n)
+}
+
+// Validate reports the first member that is outside of its limits.
+func (v *DNSMessage) Validate() error {
+	{
+		p := &v.Additional
+		for i := range *p {
+			p := &(*p)[i]
+			if err := p.Validate(); err != nil {
+				return err
+			}
+
+		}
+
+	}
+	{
+		p := &v.Answer
+		for i := range *p {
+			p := &(*p)[i]
+			if err := p.Validate(); err != nil {
+				return err
+			}
+
+		}
+
+	}
+	{
+		p := &v.Authority
+		for i := range *p {
+			p := &(*p)[i]
+			if err := p.Validate(); err != nil {
+				return err
+			}
+
+		}
+
+	}
+	{
+		p := &v.Question
+		for i := range *p {
+			p := &(*p)[i]
+			if err := p.Validate(); err != nil {
+				return err
+			}
+
+		}
+
+	}
+	{
+		p := &v.Status
+		if *p < 0 {
+			return rt.Invalid("Status", "too small")
+		}
+		if *p > 4095 {
+			return rt.Invalid("Status", "too large")
+		}
+	}
+	return nil
+}
+
+// CheckRequired reports the first required member that the JSON object raw does not have, or that
+// is null there and may not be.
+func (*DNSMessage) CheckRequired(raw []byte) error {
+	m, err := rt.Members(raw)
+	if err != nil {
+		return err
+	}
+	_ = m // all members may be optional and plain
+	if err := m.Require("AD", false); err != nil {
+		return err
+	}
+	if raw := m.Get("Additional"); raw != nil {
+		if err := rt.EachElement(raw, func(raw []byte) error {
+			if err := (*DNSRecord)(nil).CheckRequired(raw); err != nil {
+				return err
+			}
+
+			return nil
+		}); err != nil {
+			return err
+		}
+
+	}
+	if raw := m.Get("Answer"); raw != nil {
+		if err := rt.EachElement(raw, func(raw []byte) error {
+			if err := (*DNSRecord)(nil).CheckRequired(raw); err != nil {
+				return err
+			}
+
+			return nil
+		}); err != nil {
+			return err
+		}
+
+	}
+	if raw := m.Get("Authority"); raw != nil {
+		if err := rt.EachElement(raw, func(raw []byte) error {
+			if err := (*DNSRecord)(nil).CheckRequired(raw); err != nil {
+				return err
+			}
+
+			return nil
+		}); err != nil {
+			return err
+		}
+
+	}
+	if err := m.Require("CD", false); err != nil {
+		return err
+	}
+	if err := m.Require("Question", false); err != nil {
+		return err
+	}
+	if raw := m.Get("Question"); raw != nil {
+		if err := rt.EachElement(raw, func(raw []byte) error {
+			if err := (*DNSQuestion)(nil).CheckRequired(raw); err != nil {
+				return err
+			}
+
+			return nil
+		}); err != nil {
+			return err
+		}
+
+	}
+	if err := m.Require("RA", false); err != nil {
+		return err
+	}
+	if err := m.Require("RD", false); err != nil {
+		return err
+	}
+	if err := m.Require("Status", false); err != nil {
+		return err
+	}
+	if err := m.Require("TC", false); err != nil {
+		return err
+	}
+	return nil
+}
+
 // AppendJSON appends v as JSON.
 func (v DNSMode) AppendJSON(b []byte) []byte { return rt.AppendString(b, string(v)) }
 
@@ -1131,6 +1368,149 @@ func (v DNSMode) Validate() error {
 
 // CheckRequired finds nothing to miss.
 func (*DNSMode) CheckRequired([]byte) error { return nil }
+
+// AppendJSON appends v as JSON. Optional members that are nil are left out.
+func (v *DNSQuestion) AppendJSON(b []byte) []byte {
+	n := len(b)
+	b = append(b, `,"Name":`...)
+	{
+		p := &v.Name
+		b = rt.AppendString(b, *p)
+
+	}
+	b = append(b, `,"Qclass":`...)
+	{
+		p := &v.Qclass
+		b = strconv.AppendInt(b, int64(*p), 10)
+
+	}
+	b = append(b, `,"Qtype":`...)
+	{
+		p := &v.Qtype
+		b = strconv.AppendInt(b, int64(*p), 10)
+
+	}
+	return rt.CloseObject(b, n)
+}
+
+// Validate reports the first member that is outside of its limits.
+func (v *DNSQuestion) Validate() error {
+	{
+		p := &v.Qclass
+		if *p < 0 {
+			return rt.Invalid("Qclass", "too small")
+		}
+		if *p > 65535 {
+			return rt.Invalid("Qclass", "too large")
+		}
+	}
+	{
+		p := &v.Qtype
+		if *p < 0 {
+			return rt.Invalid("Qtype", "too small")
+		}
+		if *p > 65535 {
+			return rt.Invalid("Qtype", "too large")
+		}
+	}
+	return nil
+}
+
+// CheckRequired reports the first required member that the JSON object raw does not have, or that
+// is null there and may not be.
+func (*DNSQuestion) CheckRequired(raw []byte) error {
+	m, err := rt.Members(raw)
+	if err != nil {
+		return err
+	}
+	_ = m // all members may be optional and plain
+	if err := m.Require("Name", false); err != nil {
+		return err
+	}
+	if err := m.Require("Qclass", false); err != nil {
+		return err
+	}
+	if err := m.Require("Qtype", false); err != nil {
+		return err
+	}
+	return nil
+}
+
+// AppendJSON appends v as JSON. Optional members that are nil are left out.
+func (v *DNSRecord) AppendJSON(b []byte) []byte {
+	n := len(b)
+	b = append(b, `,"TTL":`...)
+	{
+		p := &v.TTL
+		b = strconv.AppendInt(b, int64(*p), 10)
+
+	}
+	b = append(b, `,"data":`...)
+	{
+		p := &v.Data
+		b = rt.AppendString(b, *p)
+
+	}
+	b = append(b, `,"name":`...)
+	{
+		p := &v.Name
+		b = rt.AppendString(b, *p)
+
+	}
+	b = append(b, `,"type":`...)
+	{
+		p := &v.Type
+		b = strconv.AppendInt(b, int64(*p), 10)
+
+	}
+	return rt.CloseObject(b, n)
+}
+
+// Validate reports the first member that is outside of its limits.
+func (v *DNSRecord) Validate() error {
+	{
+		p := &v.TTL
+		if *p < 0 {
+			return rt.Invalid("TTL", "too small")
+		}
+		if *p > 4.294967295e+09 {
+			return rt.Invalid("TTL", "too large")
+		}
+	}
+	{
+		p := &v.Type
+		if *p < 0 {
+			return rt.Invalid("type", "too small")
+		}
+		if *p > 65535 {
+			return rt.Invalid("type", "too large")
+		}
+	}
+	return nil
+}
+
+// CheckRequired reports the first required member that the JSON object raw does not have, or that
+// is null there and may not be.
+func (*DNSRecord) CheckRequired(raw []byte) error {
+	m, err := rt.Members(raw)
+	if err != nil {
+		return err
+	}
+	_ = m // all members may be optional and plain
+	if err := m.Require("TTL", false); err != nil {
+		return err
+	}
+	if err := m.Require("data", false); err != nil {
+		return err
+	}
+	if err := m.Require("name", false); err != nil {
+		return err
+	}
+	if err := m.Require("type", false); err != nil {
+		return err
+	}
+	return nil
+}
 
 // AppendJSON appends v as JSON. Optional members that are nil are left out.
 func (v *Delay) AppendJSON(b []byte) []byte {

@@ -150,6 +150,7 @@ const (
 	ErrorCodeApplyFailed    ErrorCode = "apply_failed"
 	ErrorCodeBodyInvalid    ErrorCode = "body_invalid"
 	ErrorCodeConfigInvalid  ErrorCode = "config_invalid"
+	ErrorCodeDNSDisabled    ErrorCode = "dns_disabled"
 	ErrorCodeForbidden      ErrorCode = "forbidden"
 	ErrorCodeInternal       ErrorCode = "internal"
 	ErrorCodeNotFound       ErrorCode = "not_found"
@@ -157,6 +158,7 @@ const (
 	ErrorCodeNotSelectable  ErrorCode = "not_selectable"
 	ErrorCodePathInvalid    ErrorCode = "path_invalid"
 	ErrorCodeQueryInvalid   ErrorCode = "query_invalid"
+	ErrorCodeResolveFailed  ErrorCode = "resolve_failed"
 	ErrorCodeTooManyStreams ErrorCode = "too_many_streams"
 	ErrorCodeUnauthorized   ErrorCode = "unauthorized"
 	ErrorCodeUnknownMember  ErrorCode = "unknown_member"
@@ -173,6 +175,8 @@ func (e ErrorCode) Valid() bool {
 		return true
 	case ErrorCodeConfigInvalid:
 		return true
+	case ErrorCodeDNSDisabled:
+		return true
 	case ErrorCodeForbidden:
 		return true
 	case ErrorCodeInternal:
@@ -186,6 +190,8 @@ func (e ErrorCode) Valid() bool {
 	case ErrorCodePathInvalid:
 		return true
 	case ErrorCodeQueryInvalid:
+		return true
+	case ErrorCodeResolveFailed:
 		return true
 	case ErrorCodeTooManyStreams:
 		return true
@@ -968,8 +974,84 @@ type Connections struct {
 	UploadTotal int64 `json:"uploadTotal"`
 }
 
+// DNSMessage The answer of a name server. Sections without records are left out.
+type DNSMessage struct {
+	// AD Whether the name server has checked the signatures.
+	AD bool `json:"AD"`
+
+	// Additional Records that may be of use.
+	Additional []DNSRecord `json:"Additional,omitempty"`
+
+	// Answer The records that were asked for.
+	Answer []DNSRecord `json:"Answer,omitempty"`
+
+	// Authority Who is in charge of the name.
+	Authority []DNSRecord `json:"Authority,omitempty"`
+
+	// CD Whether signatures need not be checked.
+	CD bool `json:"CD"`
+
+	// Question What was asked.
+	Question []DNSQuestion `json:"Question"`
+
+	// RA Whether other servers are asked.
+	RA bool `json:"RA"`
+
+	// RD Whether other servers were to be asked.
+	RD bool `json:"RD"`
+
+	// Status The response code, 0 for success, 3 for a name that is not there.
+	//
+	// Example: 0
+	Status int `json:"Status"`
+
+	// TC Whether records are missing for want of space.
+	TC bool `json:"TC"`
+}
+
 // DNSMode Where the host name comes from.
 type DNSMode string
+
+// DNSQuestion What was asked.
+type DNSQuestion struct {
+	// Name The name, with the dot at its end. A byte that is no letter of a name is `\DDD`.
+	//
+	// Example: example.test.
+	Name string `json:"Name"`
+
+	// Qclass Their class.
+	//
+	// Example: 1
+	Qclass int `json:"Qclass"`
+
+	// Qtype The type of records.
+	//
+	// Example: 1
+	Qtype int `json:"Qtype"`
+}
+
+// DNSRecord A record.
+type DNSRecord struct {
+	// TTL For how many seconds it holds.
+	//
+	// Example: 60
+	TTL int64 `json:"TTL"`
+
+	// Data What it says, as in a zone file.
+	//
+	// Example: 192.0.2.7
+	Data string `json:"data"`
+
+	// Name What it is about, with the dot at its end.
+	//
+	// Example: example.test.
+	Name string `json:"name"`
+
+	// Type Its type.
+	//
+	// Example: 1
+	Type int `json:"type"`
+}
 
 // Delay The outcome of one test.
 type Delay struct {
@@ -1908,6 +1990,15 @@ type ReplaceConfigsParams struct {
 type GetConnectionsParams struct {
 	// Interval Milliseconds between two snapshots on a WebSocket. Empty means the default. A wrong value is refused before the upgrade.
 	Interval *int32 `form:"interval,omitempty" json:"interval,omitempty"`
+}
+
+// QueryDNSParams defines parameters for QueryDNS.
+type QueryDNSParams struct {
+	// Name The name, with or without a dot at its end, byte by byte: it is not converted to punycode. Empty means the default, which is the root.
+	Name *string `form:"name,omitempty" json:"name,omitempty"`
+
+	// Type The type of records by its mnemonic, in upper case. Empty means the default. Transfers of zones cannot be asked for.
+	Type *string `form:"type,omitempty" json:"type,omitempty"`
 }
 
 // StreamLogsParams defines parameters for StreamLogs.

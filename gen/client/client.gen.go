@@ -98,6 +98,20 @@ type ClientInterface interface {
 	// Corresponds with GET / (the `GetHello` operationId).
 	GetHello(ctx context.Context, reqEditors ...RequestEditorFn) (*http.Response, error)
 
+	// FlushDNS Forget answers
+	//
+	// Forgets what name servers have answered. Without DNS there is nothing to forget, which is no error. A body is not looked at.
+	//
+	// Corresponds with POST /cache/dns/flush (the `FlushDNS` operationId).
+	FlushDNS(ctx context.Context, reqEditors ...RequestEditorFn) (*http.Response, error)
+
+	// FlushFakeIP Forget fake addresses
+	//
+	// Forgets which names the fake addresses stand for. Clients that have kept one have to ask for the name again. Without fake addresses there is nothing to forget, which is no error. A body is not looked at.
+	//
+	// Corresponds with POST /cache/fakeip/flush (the `FlushFakeIP` operationId).
+	FlushFakeIP(ctx context.Context, reqEditors ...RequestEditorFn) (*http.Response, error)
+
 	// GetConfigs Show the running configuration
 	//
 	// Answers the general part of the configuration that runs now, changes made by PATCH included. It never holds a secret.
@@ -175,6 +189,13 @@ type ClientInterface interface {
 	//
 	// Corresponds with PUT /debug/gc (the `CollectGarbage` operationId).
 	CollectGarbage(ctx context.Context, reqEditors ...RequestEditorFn) (*http.Response, error)
+
+	// QueryDNS Resolve a name
+	//
+	// Asks the name servers that the configuration has for a name, or answers with what they said before: then the TTLs count down. Hosts and fake addresses are left out. That there is no such name is an answer too, with the `Status` 3.
+	//
+	// Corresponds with GET /dns/query (the `QueryDNS` operationId).
+	QueryDNS(ctx context.Context, params *QueryDNSParams, reqEditors ...RequestEditorFn) (*http.Response, error)
 
 	// ListGroups List groups
 	//
@@ -336,6 +357,40 @@ type ClientInterface interface {
 // Corresponds with GET / (the `GetHello` operationId).
 func (c *Client) GetHello(ctx context.Context, reqEditors ...RequestEditorFn) (*http.Response, error) {
 	req, err := NewGetHelloRequest(c.Server)
+	if err != nil {
+		return nil, err
+	}
+	req = req.WithContext(ctx)
+	if err := c.applyEditors(ctx, req, reqEditors); err != nil {
+		return nil, err
+	}
+	return c.Client.Do(req)
+}
+
+// FlushDNS Forget answers
+//
+// Forgets what name servers have answered. Without DNS there is nothing to forget, which is no error. A body is not looked at.
+//
+// Corresponds with POST /cache/dns/flush (the `FlushDNS` operationId).
+func (c *Client) FlushDNS(ctx context.Context, reqEditors ...RequestEditorFn) (*http.Response, error) {
+	req, err := NewFlushDNSRequest(c.Server)
+	if err != nil {
+		return nil, err
+	}
+	req = req.WithContext(ctx)
+	if err := c.applyEditors(ctx, req, reqEditors); err != nil {
+		return nil, err
+	}
+	return c.Client.Do(req)
+}
+
+// FlushFakeIP Forget fake addresses
+//
+// Forgets which names the fake addresses stand for. Clients that have kept one have to ask for the name again. Without fake addresses there is nothing to forget, which is no error. A body is not looked at.
+//
+// Corresponds with POST /cache/fakeip/flush (the `FlushFakeIP` operationId).
+func (c *Client) FlushFakeIP(ctx context.Context, reqEditors ...RequestEditorFn) (*http.Response, error) {
+	req, err := NewFlushFakeIPRequest(c.Server)
 	if err != nil {
 		return nil, err
 	}
@@ -514,6 +569,23 @@ func (c *Client) CloseConnection(ctx context.Context, id string, reqEditors ...R
 // Corresponds with PUT /debug/gc (the `CollectGarbage` operationId).
 func (c *Client) CollectGarbage(ctx context.Context, reqEditors ...RequestEditorFn) (*http.Response, error) {
 	req, err := NewCollectGarbageRequest(c.Server)
+	if err != nil {
+		return nil, err
+	}
+	req = req.WithContext(ctx)
+	if err := c.applyEditors(ctx, req, reqEditors); err != nil {
+		return nil, err
+	}
+	return c.Client.Do(req)
+}
+
+// QueryDNS Resolve a name
+//
+// Asks the name servers that the configuration has for a name, or answers with what they said before: then the TTLs count down. Hosts and fake addresses are left out. That there is no such name is an answer too, with the `Status` 3.
+//
+// Corresponds with GET /dns/query (the `QueryDNS` operationId).
+func (c *Client) QueryDNS(ctx context.Context, params *QueryDNSParams, reqEditors ...RequestEditorFn) (*http.Response, error) {
+	req, err := NewQueryDNSRequest(c.Server, params)
 	if err != nil {
 		return nil, err
 	}
@@ -903,6 +975,60 @@ func NewGetHelloRequest(server string) (*http.Request, error) {
 	return req, nil
 }
 
+// NewFlushDNSRequest constructs an http.Request for the FlushDNS method
+func NewFlushDNSRequest(server string) (*http.Request, error) {
+	var err error
+
+	serverURL, err := url.Parse(server)
+	if err != nil {
+		return nil, err
+	}
+
+	operationPath := fmt.Sprintf("/cache/dns/flush")
+	if operationPath[0] == '/' {
+		operationPath = "." + operationPath
+	}
+
+	queryURL, err := serverURL.Parse(operationPath)
+	if err != nil {
+		return nil, err
+	}
+
+	req, err := http.NewRequest(http.MethodPost, queryURL.String(), nil)
+	if err != nil {
+		return nil, err
+	}
+
+	return req, nil
+}
+
+// NewFlushFakeIPRequest constructs an http.Request for the FlushFakeIP method
+func NewFlushFakeIPRequest(server string) (*http.Request, error) {
+	var err error
+
+	serverURL, err := url.Parse(server)
+	if err != nil {
+		return nil, err
+	}
+
+	operationPath := fmt.Sprintf("/cache/fakeip/flush")
+	if operationPath[0] == '/' {
+		operationPath = "." + operationPath
+	}
+
+	queryURL, err := serverURL.Parse(operationPath)
+	if err != nil {
+		return nil, err
+	}
+
+	req, err := http.NewRequest(http.MethodPost, queryURL.String(), nil)
+	if err != nil {
+		return nil, err
+	}
+
+	return req, nil
+}
+
 // NewGetConfigsRequest constructs an http.Request for the GetConfigs method
 func NewGetConfigsRequest(server string) (*http.Request, error) {
 	var err error
@@ -1203,6 +1329,72 @@ func NewCollectGarbageRequest(server string) (*http.Request, error) {
 	}
 
 	req, err := http.NewRequest(http.MethodPut, queryURL.String(), nil)
+	if err != nil {
+		return nil, err
+	}
+
+	return req, nil
+}
+
+// NewQueryDNSRequest constructs an http.Request for the QueryDNS method
+func NewQueryDNSRequest(server string, params *QueryDNSParams) (*http.Request, error) {
+	var err error
+
+	serverURL, err := url.Parse(server)
+	if err != nil {
+		return nil, err
+	}
+
+	operationPath := fmt.Sprintf("/dns/query")
+	if operationPath[0] == '/' {
+		operationPath = "." + operationPath
+	}
+
+	queryURL, err := serverURL.Parse(operationPath)
+	if err != nil {
+		return nil, err
+	}
+
+	if params != nil {
+		// queryValues collects non-styled parameters (passthrough, JSON)
+		// that are safe to round-trip through url.Values.Encode().
+		queryValues := queryURL.Query()
+		// rawQueryFragments collects pre-encoded query fragments from
+		// styled parameters, preserving literal commas as delimiters
+		// per the OpenAPI spec (e.g. "color=blue,black,brown").
+		var rawQueryFragments []string
+
+		if params.Name != nil {
+
+			if queryFrag, err := runtime.StyleParamWithOptions("form", true, "name", *params.Name, runtime.StyleParamOptions{ParamLocation: runtime.ParamLocationQuery, Type: "string", Format: ""}); err != nil {
+				return nil, err
+			} else {
+				for _, qp := range strings.Split(queryFrag, "&") {
+					rawQueryFragments = append(rawQueryFragments, qp)
+				}
+			}
+
+		}
+
+		if params.Type != nil {
+
+			if queryFrag, err := runtime.StyleParamWithOptions("form", true, "type", *params.Type, runtime.StyleParamOptions{ParamLocation: runtime.ParamLocationQuery, Type: "string", Format: ""}); err != nil {
+				return nil, err
+			} else {
+				for _, qp := range strings.Split(queryFrag, "&") {
+					rawQueryFragments = append(rawQueryFragments, qp)
+				}
+			}
+
+		}
+
+		if encoded := queryValues.Encode(); encoded != "" {
+			rawQueryFragments = append(rawQueryFragments, encoded)
+		}
+		queryURL.RawQuery = strings.Join(rawQueryFragments, "&")
+	}
+
+	req, err := http.NewRequest(http.MethodGet, queryURL.String(), nil)
 	if err != nil {
 		return nil, err
 	}
@@ -1866,6 +2058,24 @@ type ClientWithResponsesInterface interface {
 	// Corresponds with GET / (the `GetHello` operationId).
 	GetHelloWithResponse(ctx context.Context, reqEditors ...RequestEditorFn) (*GetHelloResponse, error)
 
+	// FlushDNSWithResponse Forget answers
+	//
+	// Forgets what name servers have answered. Without DNS there is nothing to forget, which is no error. A body is not looked at.
+	//
+	// Returns a wrapper object for the known response body format(s).
+	//
+	// Corresponds with POST /cache/dns/flush (the `FlushDNS` operationId).
+	FlushDNSWithResponse(ctx context.Context, reqEditors ...RequestEditorFn) (*FlushDNSResponse, error)
+
+	// FlushFakeIPWithResponse Forget fake addresses
+	//
+	// Forgets which names the fake addresses stand for. Clients that have kept one have to ask for the name again. Without fake addresses there is nothing to forget, which is no error. A body is not looked at.
+	//
+	// Returns a wrapper object for the known response body format(s).
+	//
+	// Corresponds with POST /cache/fakeip/flush (the `FlushFakeIP` operationId).
+	FlushFakeIPWithResponse(ctx context.Context, reqEditors ...RequestEditorFn) (*FlushFakeIPResponse, error)
+
 	// GetConfigsWithResponse Show the running configuration
 	//
 	// Answers the general part of the configuration that runs now, changes made by PATCH included. It never holds a secret.
@@ -1955,6 +2165,15 @@ type ClientWithResponsesInterface interface {
 	//
 	// Corresponds with PUT /debug/gc (the `CollectGarbage` operationId).
 	CollectGarbageWithResponse(ctx context.Context, reqEditors ...RequestEditorFn) (*CollectGarbageResponse, error)
+
+	// QueryDNSWithResponse Resolve a name
+	//
+	// Asks the name servers that the configuration has for a name, or answers with what they said before: then the TTLs count down. Hosts and fake addresses are left out. That there is no such name is an answer too, with the `Status` 3.
+	//
+	// Returns a wrapper object for the known response body format(s).
+	//
+	// Corresponds with GET /dns/query (the `QueryDNS` operationId).
+	QueryDNSWithResponse(ctx context.Context, params *QueryDNSParams, reqEditors ...RequestEditorFn) (*QueryDNSResponse, error)
 
 	// ListGroupsWithResponse List groups
 	//
@@ -2166,6 +2385,116 @@ func (r GetHelloResponse) StatusCode() int {
 
 // ContentType is a convenience method to retrieve the Content-Type value from the HTTP response headers
 func (r GetHelloResponse) ContentType() string {
+	if r.HTTPResponse != nil {
+		return r.HTTPResponse.Header.Get("Content-Type")
+	}
+	return ""
+}
+
+type FlushDNSResponse struct {
+	Body         []byte
+	HTTPResponse *http.Response
+	// JSON401 the response for an HTTP 401 `application/json` response
+	JSON401 *Unauthorized
+	// JSON403 the response for an HTTP 403 `application/json` response
+	JSON403 *Forbidden
+	// JSON500 the response for an HTTP 500 `application/json` response
+	JSON500 *Internal
+}
+
+// GetJSON401 returns the response for an HTTP 401 `application/json` response
+func (r FlushDNSResponse) GetJSON401() *Unauthorized {
+	return r.JSON401
+}
+
+// GetJSON403 returns the response for an HTTP 403 `application/json` response
+func (r FlushDNSResponse) GetJSON403() *Forbidden {
+	return r.JSON403
+}
+
+// GetJSON500 returns the response for an HTTP 500 `application/json` response
+func (r FlushDNSResponse) GetJSON500() *Internal {
+	return r.JSON500
+}
+
+// GetBody returns the raw response body bytes
+func (r FlushDNSResponse) GetBody() []byte {
+	return r.Body
+}
+
+// Status returns HTTPResponse.Status
+func (r FlushDNSResponse) Status() string {
+	if r.HTTPResponse != nil {
+		return r.HTTPResponse.Status
+	}
+	return http.StatusText(0)
+}
+
+// StatusCode returns HTTPResponse.StatusCode
+func (r FlushDNSResponse) StatusCode() int {
+	if r.HTTPResponse != nil {
+		return r.HTTPResponse.StatusCode
+	}
+	return 0
+}
+
+// ContentType is a convenience method to retrieve the Content-Type value from the HTTP response headers
+func (r FlushDNSResponse) ContentType() string {
+	if r.HTTPResponse != nil {
+		return r.HTTPResponse.Header.Get("Content-Type")
+	}
+	return ""
+}
+
+type FlushFakeIPResponse struct {
+	Body         []byte
+	HTTPResponse *http.Response
+	// JSON401 the response for an HTTP 401 `application/json` response
+	JSON401 *Unauthorized
+	// JSON403 the response for an HTTP 403 `application/json` response
+	JSON403 *Forbidden
+	// JSON500 the response for an HTTP 500 `application/json` response
+	JSON500 *Internal
+}
+
+// GetJSON401 returns the response for an HTTP 401 `application/json` response
+func (r FlushFakeIPResponse) GetJSON401() *Unauthorized {
+	return r.JSON401
+}
+
+// GetJSON403 returns the response for an HTTP 403 `application/json` response
+func (r FlushFakeIPResponse) GetJSON403() *Forbidden {
+	return r.JSON403
+}
+
+// GetJSON500 returns the response for an HTTP 500 `application/json` response
+func (r FlushFakeIPResponse) GetJSON500() *Internal {
+	return r.JSON500
+}
+
+// GetBody returns the raw response body bytes
+func (r FlushFakeIPResponse) GetBody() []byte {
+	return r.Body
+}
+
+// Status returns HTTPResponse.Status
+func (r FlushFakeIPResponse) Status() string {
+	if r.HTTPResponse != nil {
+		return r.HTTPResponse.Status
+	}
+	return http.StatusText(0)
+}
+
+// StatusCode returns HTTPResponse.StatusCode
+func (r FlushFakeIPResponse) StatusCode() int {
+	if r.HTTPResponse != nil {
+		return r.HTTPResponse.StatusCode
+	}
+	return 0
+}
+
+// ContentType is a convenience method to retrieve the Content-Type value from the HTTP response headers
+func (r FlushFakeIPResponse) ContentType() string {
 	if r.HTTPResponse != nil {
 		return r.HTTPResponse.Header.Get("Content-Type")
 	}
@@ -2655,6 +2984,75 @@ func (r CollectGarbageResponse) StatusCode() int {
 
 // ContentType is a convenience method to retrieve the Content-Type value from the HTTP response headers
 func (r CollectGarbageResponse) ContentType() string {
+	if r.HTTPResponse != nil {
+		return r.HTTPResponse.Header.Get("Content-Type")
+	}
+	return ""
+}
+
+type QueryDNSResponse struct {
+	Body         []byte
+	HTTPResponse *http.Response
+	// JSON200 the response for an HTTP 200 `application/json` response
+	JSON200 *DNSMessage
+	// JSON400 the response for an HTTP 400 `application/json` response
+	JSON400 *Error
+	// JSON401 the response for an HTTP 401 `application/json` response
+	JSON401 *Unauthorized
+	// JSON403 the response for an HTTP 403 `application/json` response
+	JSON403 *Forbidden
+	// JSON500 the response for an HTTP 500 `application/json` response
+	JSON500 *Error
+}
+
+// GetJSON200 returns the response for an HTTP 200 `application/json` response
+func (r QueryDNSResponse) GetJSON200() *DNSMessage {
+	return r.JSON200
+}
+
+// GetJSON400 returns the response for an HTTP 400 `application/json` response
+func (r QueryDNSResponse) GetJSON400() *Error {
+	return r.JSON400
+}
+
+// GetJSON401 returns the response for an HTTP 401 `application/json` response
+func (r QueryDNSResponse) GetJSON401() *Unauthorized {
+	return r.JSON401
+}
+
+// GetJSON403 returns the response for an HTTP 403 `application/json` response
+func (r QueryDNSResponse) GetJSON403() *Forbidden {
+	return r.JSON403
+}
+
+// GetJSON500 returns the response for an HTTP 500 `application/json` response
+func (r QueryDNSResponse) GetJSON500() *Error {
+	return r.JSON500
+}
+
+// GetBody returns the raw response body bytes
+func (r QueryDNSResponse) GetBody() []byte {
+	return r.Body
+}
+
+// Status returns HTTPResponse.Status
+func (r QueryDNSResponse) Status() string {
+	if r.HTTPResponse != nil {
+		return r.HTTPResponse.Status
+	}
+	return http.StatusText(0)
+}
+
+// StatusCode returns HTTPResponse.StatusCode
+func (r QueryDNSResponse) StatusCode() int {
+	if r.HTTPResponse != nil {
+		return r.HTTPResponse.StatusCode
+	}
+	return 0
+}
+
+// ContentType is a convenience method to retrieve the Content-Type value from the HTTP response headers
+func (r QueryDNSResponse) ContentType() string {
 	if r.HTTPResponse != nil {
 		return r.HTTPResponse.Header.Get("Content-Type")
 	}
@@ -3614,6 +4012,36 @@ func (c *ClientWithResponses) GetHelloWithResponse(ctx context.Context, reqEdito
 	return ParseGetHelloResponse(rsp)
 }
 
+// FlushDNSWithResponse Forget answers
+//
+// Forgets what name servers have answered. Without DNS there is nothing to forget, which is no error. A body is not looked at.
+//
+// Returns a wrapper object for the known response body format(s).
+//
+// Corresponds with POST /cache/dns/flush (the `FlushDNS` operationId).
+func (c *ClientWithResponses) FlushDNSWithResponse(ctx context.Context, reqEditors ...RequestEditorFn) (*FlushDNSResponse, error) {
+	rsp, err := c.FlushDNS(ctx, reqEditors...)
+	if err != nil {
+		return nil, err
+	}
+	return ParseFlushDNSResponse(rsp)
+}
+
+// FlushFakeIPWithResponse Forget fake addresses
+//
+// Forgets which names the fake addresses stand for. Clients that have kept one have to ask for the name again. Without fake addresses there is nothing to forget, which is no error. A body is not looked at.
+//
+// Returns a wrapper object for the known response body format(s).
+//
+// Corresponds with POST /cache/fakeip/flush (the `FlushFakeIP` operationId).
+func (c *ClientWithResponses) FlushFakeIPWithResponse(ctx context.Context, reqEditors ...RequestEditorFn) (*FlushFakeIPResponse, error) {
+	rsp, err := c.FlushFakeIP(ctx, reqEditors...)
+	if err != nil {
+		return nil, err
+	}
+	return ParseFlushFakeIPResponse(rsp)
+}
+
 // GetConfigsWithResponse Show the running configuration
 //
 // Answers the general part of the configuration that runs now, changes made by PATCH included. It never holds a secret.
@@ -3762,6 +4190,21 @@ func (c *ClientWithResponses) CollectGarbageWithResponse(ctx context.Context, re
 		return nil, err
 	}
 	return ParseCollectGarbageResponse(rsp)
+}
+
+// QueryDNSWithResponse Resolve a name
+//
+// Asks the name servers that the configuration has for a name, or answers with what they said before: then the TTLs count down. Hosts and fake addresses are left out. That there is no such name is an answer too, with the `Status` 3.
+//
+// Returns a wrapper object for the known response body format(s).
+//
+// Corresponds with GET /dns/query (the `QueryDNS` operationId).
+func (c *ClientWithResponses) QueryDNSWithResponse(ctx context.Context, params *QueryDNSParams, reqEditors ...RequestEditorFn) (*QueryDNSResponse, error) {
+	rsp, err := c.QueryDNS(ctx, params, reqEditors...)
+	if err != nil {
+		return nil, err
+	}
+	return ParseQueryDNSResponse(rsp)
 }
 
 // ListGroupsWithResponse List groups
@@ -4039,6 +4482,92 @@ func ParseGetHelloResponse(rsp *http.Response) (*GetHelloResponse, error) {
 			return nil, err
 		}
 		response.JSON200 = &dest
+
+	case strings.Contains(rsp.Header.Get("Content-Type"), "json") && rsp.StatusCode == 401:
+		var dest Unauthorized
+		if err := json.Unmarshal(bodyBytes, &dest); err != nil {
+			return nil, err
+		}
+		response.JSON401 = &dest
+
+	case strings.Contains(rsp.Header.Get("Content-Type"), "json") && rsp.StatusCode == 403:
+		var dest Forbidden
+		if err := json.Unmarshal(bodyBytes, &dest); err != nil {
+			return nil, err
+		}
+		response.JSON403 = &dest
+
+	case strings.Contains(rsp.Header.Get("Content-Type"), "json") && rsp.StatusCode == 500:
+		var dest Internal
+		if err := json.Unmarshal(bodyBytes, &dest); err != nil {
+			return nil, err
+		}
+		response.JSON500 = &dest
+
+	}
+
+	return response, nil
+}
+
+// ParseFlushDNSResponse parses an HTTP response from a FlushDNSWithResponse call
+func ParseFlushDNSResponse(rsp *http.Response) (*FlushDNSResponse, error) {
+	bodyBytes, err := io.ReadAll(rsp.Body)
+	defer func() { _ = rsp.Body.Close() }()
+	if err != nil {
+		return nil, err
+	}
+
+	response := &FlushDNSResponse{
+		Body:         bodyBytes,
+		HTTPResponse: rsp,
+	}
+
+	switch {
+	case rsp.StatusCode == 204:
+		break // No content-type
+
+	case strings.Contains(rsp.Header.Get("Content-Type"), "json") && rsp.StatusCode == 401:
+		var dest Unauthorized
+		if err := json.Unmarshal(bodyBytes, &dest); err != nil {
+			return nil, err
+		}
+		response.JSON401 = &dest
+
+	case strings.Contains(rsp.Header.Get("Content-Type"), "json") && rsp.StatusCode == 403:
+		var dest Forbidden
+		if err := json.Unmarshal(bodyBytes, &dest); err != nil {
+			return nil, err
+		}
+		response.JSON403 = &dest
+
+	case strings.Contains(rsp.Header.Get("Content-Type"), "json") && rsp.StatusCode == 500:
+		var dest Internal
+		if err := json.Unmarshal(bodyBytes, &dest); err != nil {
+			return nil, err
+		}
+		response.JSON500 = &dest
+
+	}
+
+	return response, nil
+}
+
+// ParseFlushFakeIPResponse parses an HTTP response from a FlushFakeIPWithResponse call
+func ParseFlushFakeIPResponse(rsp *http.Response) (*FlushFakeIPResponse, error) {
+	bodyBytes, err := io.ReadAll(rsp.Body)
+	defer func() { _ = rsp.Body.Close() }()
+	if err != nil {
+		return nil, err
+	}
+
+	response := &FlushFakeIPResponse{
+		Body:         bodyBytes,
+		HTTPResponse: rsp,
+	}
+
+	switch {
+	case rsp.StatusCode == 204:
+		break // No content-type
 
 	case strings.Contains(rsp.Header.Get("Content-Type"), "json") && rsp.StatusCode == 401:
 		var dest Unauthorized
@@ -4443,6 +4972,60 @@ func ParseCollectGarbageResponse(rsp *http.Response) (*CollectGarbageResponse, e
 
 	case strings.Contains(rsp.Header.Get("Content-Type"), "json") && rsp.StatusCode == 500:
 		var dest Internal
+		if err := json.Unmarshal(bodyBytes, &dest); err != nil {
+			return nil, err
+		}
+		response.JSON500 = &dest
+
+	}
+
+	return response, nil
+}
+
+// ParseQueryDNSResponse parses an HTTP response from a QueryDNSWithResponse call
+func ParseQueryDNSResponse(rsp *http.Response) (*QueryDNSResponse, error) {
+	bodyBytes, err := io.ReadAll(rsp.Body)
+	defer func() { _ = rsp.Body.Close() }()
+	if err != nil {
+		return nil, err
+	}
+
+	response := &QueryDNSResponse{
+		Body:         bodyBytes,
+		HTTPResponse: rsp,
+	}
+
+	switch {
+	case strings.Contains(rsp.Header.Get("Content-Type"), "json") && rsp.StatusCode == 200:
+		var dest DNSMessage
+		if err := json.Unmarshal(bodyBytes, &dest); err != nil {
+			return nil, err
+		}
+		response.JSON200 = &dest
+
+	case strings.Contains(rsp.Header.Get("Content-Type"), "json") && rsp.StatusCode == 400:
+		var dest Error
+		if err := json.Unmarshal(bodyBytes, &dest); err != nil {
+			return nil, err
+		}
+		response.JSON400 = &dest
+
+	case strings.Contains(rsp.Header.Get("Content-Type"), "json") && rsp.StatusCode == 401:
+		var dest Unauthorized
+		if err := json.Unmarshal(bodyBytes, &dest); err != nil {
+			return nil, err
+		}
+		response.JSON401 = &dest
+
+	case strings.Contains(rsp.Header.Get("Content-Type"), "json") && rsp.StatusCode == 403:
+		var dest Forbidden
+		if err := json.Unmarshal(bodyBytes, &dest); err != nil {
+			return nil, err
+		}
+		response.JSON403 = &dest
+
+	case strings.Contains(rsp.Header.Get("Content-Type"), "json") && rsp.StatusCode == 500:
+		var dest Error
 		if err := json.Unmarshal(bodyBytes, &dest); err != nil {
 			return nil, err
 		}

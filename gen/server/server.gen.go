@@ -22,6 +22,14 @@ type Handler interface {
 	//
 	// (GET /)
 	GetHello(ctx *fasthttp.RequestCtx, w GetHelloW) rt.Reply
+	// FlushDNS: Forget answers.
+	//
+	// (POST /cache/dns/flush)
+	FlushDNS(ctx *fasthttp.RequestCtx, w FlushDNSW) rt.Reply
+	// FlushFakeIP: Forget fake addresses.
+	//
+	// (POST /cache/fakeip/flush)
+	FlushFakeIP(ctx *fasthttp.RequestCtx, w FlushFakeIPW) rt.Reply
 	// GetConfigs: Show the running configuration.
 	//
 	// (GET /configs)
@@ -54,6 +62,10 @@ type Handler interface {
 	//
 	// (PUT /debug/gc)
 	CollectGarbage(ctx *fasthttp.RequestCtx, w CollectGarbageW) rt.Reply
+	// QueryDNS: Resolve a name.
+	//
+	// (GET /dns/query)
+	QueryDNS(ctx *fasthttp.RequestCtx, q QueryDNSQuery, w QueryDNSW) rt.Reply
 	// ListGroups: List groups.
 	//
 	// (GET /group)
@@ -156,6 +168,66 @@ func (w GetHelloW) JSON403(v *Error) rt.Reply {
 
 // JSON500 answers 500 with v.
 func (w GetHelloW) JSON500(v *Error) rt.Reply {
+	rt.Finish(w.ctx, 500, v.AppendJSON(rt.Begin(w.ctx)))
+	return reply.Of(500)
+}
+
+// FlushDNSW makes the answers of FlushDNS.
+type FlushDNSW struct {
+	ctx *fasthttp.RequestCtx
+	sv  *rt.Server
+}
+
+// Empty204 answers 204 without a body.
+func (w FlushDNSW) Empty204() rt.Reply {
+	rt.Empty(w.ctx, 204)
+	return reply.Of(204)
+}
+
+// JSON401 answers 401 with v.
+func (w FlushDNSW) JSON401(v *Error) rt.Reply {
+	rt.Finish(w.ctx, 401, v.AppendJSON(rt.Begin(w.ctx)))
+	return reply.Of(401)
+}
+
+// JSON403 answers 403 with v.
+func (w FlushDNSW) JSON403(v *Error) rt.Reply {
+	rt.Finish(w.ctx, 403, v.AppendJSON(rt.Begin(w.ctx)))
+	return reply.Of(403)
+}
+
+// JSON500 answers 500 with v.
+func (w FlushDNSW) JSON500(v *Error) rt.Reply {
+	rt.Finish(w.ctx, 500, v.AppendJSON(rt.Begin(w.ctx)))
+	return reply.Of(500)
+}
+
+// FlushFakeIPW makes the answers of FlushFakeIP.
+type FlushFakeIPW struct {
+	ctx *fasthttp.RequestCtx
+	sv  *rt.Server
+}
+
+// Empty204 answers 204 without a body.
+func (w FlushFakeIPW) Empty204() rt.Reply {
+	rt.Empty(w.ctx, 204)
+	return reply.Of(204)
+}
+
+// JSON401 answers 401 with v.
+func (w FlushFakeIPW) JSON401(v *Error) rt.Reply {
+	rt.Finish(w.ctx, 401, v.AppendJSON(rt.Begin(w.ctx)))
+	return reply.Of(401)
+}
+
+// JSON403 answers 403 with v.
+func (w FlushFakeIPW) JSON403(v *Error) rt.Reply {
+	rt.Finish(w.ctx, 403, v.AppendJSON(rt.Begin(w.ctx)))
+	return reply.Of(403)
+}
+
+// JSON500 answers 500 with v.
+func (w FlushFakeIPW) JSON500(v *Error) rt.Reply {
 	rt.Finish(w.ctx, 500, v.AppendJSON(rt.Begin(w.ctx)))
 	return reply.Of(500)
 }
@@ -463,6 +535,56 @@ func (w CollectGarbageW) JSON403(v *Error) rt.Reply {
 
 // JSON500 answers 500 with v.
 func (w CollectGarbageW) JSON500(v *Error) rt.Reply {
+	rt.Finish(w.ctx, 500, v.AppendJSON(rt.Begin(w.ctx)))
+	return reply.Of(500)
+}
+
+// QueryDNSQuery holds the query parameters of QueryDNS.
+type QueryDNSQuery struct {
+	// Name is the parameter name, . if absent.
+	Name string
+	// Type is the parameter type, A if absent.
+	Type string
+}
+
+// QueryDNSW makes the answers of QueryDNS.
+type QueryDNSW struct {
+	ctx *fasthttp.RequestCtx
+	sv  *rt.Server
+}
+
+// JSON200 answers 200 with v.
+func (w QueryDNSW) JSON200(v *DNSMessage) rt.Reply {
+	rt.Finish(w.ctx, 200, v.AppendJSON(rt.Begin(w.ctx)))
+	return reply.Of(200)
+}
+
+// JSON200Append answers 200 with the DNSMessage that fill appends.
+func (w QueryDNSW) JSON200Append(fill func(b []byte) []byte) rt.Reply {
+	rt.Finish(w.ctx, 200, fill(rt.Begin(w.ctx)))
+	return reply.Of(200)
+}
+
+// JSON400 answers 400 with v.
+func (w QueryDNSW) JSON400(v *Error) rt.Reply {
+	rt.Finish(w.ctx, 400, v.AppendJSON(rt.Begin(w.ctx)))
+	return reply.Of(400)
+}
+
+// JSON401 answers 401 with v.
+func (w QueryDNSW) JSON401(v *Error) rt.Reply {
+	rt.Finish(w.ctx, 401, v.AppendJSON(rt.Begin(w.ctx)))
+	return reply.Of(401)
+}
+
+// JSON403 answers 403 with v.
+func (w QueryDNSW) JSON403(v *Error) rt.Reply {
+	rt.Finish(w.ctx, 403, v.AppendJSON(rt.Begin(w.ctx)))
+	return reply.Of(403)
+}
+
+// JSON500 answers 500 with v.
+func (w QueryDNSW) JSON500(v *Error) rt.Reply {
 	rt.Finish(w.ctx, 500, v.AppendJSON(rt.Begin(w.ctx)))
 	return reply.Of(500)
 }
@@ -1249,6 +1371,28 @@ func (o *operations) getHello(ctx *fasthttp.RequestCtx) {
 	}
 }
 
+func (o *operations) flushDNS(ctx *fasthttp.RequestCtx) {
+	if !o.sv.Authenticate(ctx, rt.SchemeBearer) && !o.sv.Authenticate(ctx, rt.SchemeTokenQuery) {
+		rt.Fail(ctx, 401)
+		return
+	}
+	r := o.h.FlushDNS(ctx, FlushDNSW{ctx, o.sv})
+	if r.Status() == 0 {
+		rt.Fail(ctx, 500)
+	}
+}
+
+func (o *operations) flushFakeIP(ctx *fasthttp.RequestCtx) {
+	if !o.sv.Authenticate(ctx, rt.SchemeBearer) && !o.sv.Authenticate(ctx, rt.SchemeTokenQuery) {
+		rt.Fail(ctx, 401)
+		return
+	}
+	r := o.h.FlushFakeIP(ctx, FlushFakeIPW{ctx, o.sv})
+	if r.Status() == 0 {
+		rt.Fail(ctx, 500)
+	}
+}
+
 func (o *operations) getConfigs(ctx *fasthttp.RequestCtx) {
 	if !o.sv.Authenticate(ctx, rt.SchemeBearer) && !o.sv.Authenticate(ctx, rt.SchemeTokenQuery) {
 		rt.Fail(ctx, 401)
@@ -1362,6 +1506,33 @@ func (o *operations) collectGarbage(ctx *fasthttp.RequestCtx) {
 		return
 	}
 	r := o.h.CollectGarbage(ctx, CollectGarbageW{ctx, o.sv})
+	if r.Status() == 0 {
+		rt.Fail(ctx, 500)
+	}
+}
+
+func (o *operations) queryDNS(ctx *fasthttp.RequestCtx) {
+	if !o.sv.Authenticate(ctx, rt.SchemeBearer) && !o.sv.Authenticate(ctx, rt.SchemeTokenQuery) {
+		rt.Fail(ctx, 401)
+		return
+	}
+	var q QueryDNSQuery
+	args := ctx.QueryArgs()
+	if raw := args.Peek("name"); len(raw) > 0 {
+		if utf8.RuneCount(raw) > 1024 {
+			rt.Fail(ctx, 400)
+			return
+		}
+		q.Name = string(raw)
+	} else {
+		q.Name = "."
+	}
+	if raw := args.Peek("type"); len(raw) > 0 {
+		q.Type = string(raw)
+	} else {
+		q.Type = "A"
+	}
+	r := o.h.QueryDNS(ctx, q, QueryDNSW{ctx, o.sv})
 	if r.Status() == 0 {
 		rt.Fail(ctx, 500)
 	}
@@ -1668,5 +1839,8 @@ func Register(r *router.Router, h Handler, options rt.Options) *rt.Server {
 	r.Handle("GET", "/connections", o.getConnections)
 	slashed.Handle("GET", "/connections", o.getConnections)
 	r.Handle("DELETE", "/connections/{id}", o.closeConnection)
+	r.Handle("GET", "/dns/query", o.queryDNS)
+	r.Handle("POST", "/cache/dns/flush", o.flushDNS)
+	r.Handle("POST", "/cache/fakeip/flush", o.flushFakeIP)
 	return sv
 }

@@ -75,7 +75,7 @@ var nodeTypes = map[string]struct {
 	built bool
 	must  string
 }{
-	"direct": {built: true}, "reject": {built: true}, "dns": {},
+	"direct": {built: true}, "reject": {built: true}, "dns": {built: true},
 	"http": {true, "server port"}, "socks5": {true, "server port"},
 	"ss": {must: "server port cipher password"}, "ssr": {must: "server port cipher password obfs protocol"},
 	"trojan": {must: "server port password"}, "vmess": {must: "server port uuid alterId cipher"},

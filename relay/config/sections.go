@@ -20,22 +20,23 @@ type DNS struct {
 	UseSystemHosts        bool             `key:"use-system-hosts"`
 	RespectRules          bool             `key:"respect-rules"`
 	CacheAlgorithm        string           `key:"cache-algorithm"`
-	CacheMaxSize          int              `key:"cache-max-size" range:"0-"`
+	CacheMaxSize          int              `key:"cache-max-size" range:"0-1000000"`
+	ServeStale            time.Duration    `key:"serve-stale"` // how long answers are used beyond their time
 	EnhancedMode          string           `key:"enhanced-mode" one:"fake-ip redir-host normal"`
 	FakeIPRange           netip.Prefix     `key:"fake-ip-range"`
 	FakeIPRange6          netip.Prefix     `key:"fake-ip-range6"`
-	FakeIPTTL             int              `key:"fake-ip-ttl" range:"0-"`
-	FakeIPFilter          []string         `key:"fake-ip-filter"`
+	FakeIPTTL             int              `key:"fake-ip-ttl" range:"0-86400"`
+	FakeIPFilter          []Ref            `key:"fake-ip-filter"`
 	FakeIPFilterMode      string           `key:"fake-ip-filter-mode" one:"blacklist whitelist rule"`
-	DefaultNameserver     []string         `key:"default-nameserver"`
-	Nameserver            []string         `key:"nameserver"`
-	Fallback              []string         `key:"fallback"`
+	DefaultNameserver     []Ref            `key:"default-nameserver"`
+	Nameserver            []Ref            `key:"nameserver"`
+	Fallback              []Ref            `key:"fallback"`
 	FallbackFilter        FallbackFilter   `key:"fallback-filter"`
 	FallbackLazyQuery     bool             `key:"fallback-lazy-query"`
 	Policy                NameserverPolicy `key:"nameserver-policy"`
-	ProxyServerNameserver []string         `key:"proxy-server-nameserver"`
+	ProxyServerNameserver []Ref            `key:"proxy-server-nameserver"`
 	ProxyServerPolicy     NameserverPolicy `key:"proxy-server-nameserver-policy"`
-	DirectNameserver      []string         `key:"direct-nameserver"`
+	DirectNameserver      []Ref            `key:"direct-nameserver"`
 	DirectFollowPolicy    bool             `key:"direct-nameserver-follow-policy"`
 }
 
@@ -89,8 +90,17 @@ func defaultDNS() DNS {
 	return DNS{
 		IPv6Timeout: 100 * time.Millisecond, UseHosts: true, UseSystemHosts: true, CacheAlgorithm: "lru",
 		EnhancedMode: "redir-host", FakeIPRange: netip.MustParsePrefix("198.18.0.0/16"), FakeIPTTL: 1,
-		FakeIPFilterMode: "blacklist", FallbackFilter: FallbackFilter{GeoIP: true, GeoIPCode: "CN"},
+		DefaultNameserver: refs("114.114.114.114", "223.5.5.5", "8.8.8.8", "1.0.0.1"),
+		FakeIPFilterMode:  "blacklist", FallbackFilter: FallbackFilter{GeoIP: true, GeoIPCode: "CN"},
 	}
+}
+
+func refs(names ...string) []Ref {
+	list := make([]Ref, len(names))
+	for i, name := range names {
+		list[i].Name = name
+	}
+	return list
 }
 
 // Sniffer finds names in first bytes.

@@ -13,7 +13,6 @@ func (c *Config) checkSupport(d *decoder) {
 		on  bool
 		key string
 	}{
-		{c.DNS.Enable, "dns"},
 		{c.TUN.Enable, "tun"},
 		{c.Sniffer.Enable, "sniffer"},
 		{c.TUIC.Enable, "tuic-server"},
@@ -37,7 +36,6 @@ func (c *Config) checkSupport(d *decoder) {
 		{len(c.Listeners) > 0, "listeners"},
 		{len(c.Tunnels) > 0, "tunnels"},
 		{len(c.ProxyProviders) > 0, "proxy-providers"},
-		{len(c.Hosts) > 0, "hosts"},
 	} {
 		if f.on {
 			d.report(Error, d.places[f.key], f.key, "not supported yet", "")
@@ -50,7 +48,6 @@ func (c *Config) checkSupport(d *decoder) {
 		{c.Controller.UI != "", "external-ui"},
 		{c.Controller.UIURL != "", "external-ui-url"},
 		{c.TLS.ECHKey != "", "tls.ech-key"},
-		{c.Controller.DoHPath != "", "external-doh-server"},
 		{c.Controller.Pipe != "" && runtime.GOOS == "windows", "external-controller-pipe"},
 		{c.Controller.RoutingMark != 0, "external-controller-routing-mark"},
 	} {
@@ -58,9 +55,6 @@ func (c *Config) checkSupport(d *decoder) {
 			section, _, _ := strings.Cut(f.key, ".")
 			d.report(Warning, d.places[section], f.key, "not supported yet, and left out", "")
 		}
-	}
-	if c.Profile.StoreFakeIP {
-		d.report(Note, d.places["profile"], "profile.store-fake-ip", "there are no fake addresses yet", "")
 	}
 	for _, key := range []string{"geodata-loader", "geosite-matcher", "clash-for-android", "experimental", "global-client-fingerprint"} {
 		c.note(d, key, "changes nothing here")

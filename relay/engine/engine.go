@@ -36,6 +36,9 @@ type Snapshot struct {
 	Targets  []outbound.Outbound // of Rules.Targets; nil where there is none of that name
 	Global   outbound.Outbound
 	Direct   outbound.Outbound
+	// Restore finds the name that a client was given the flow's address for, before rules look at it; nil
+	// finds none. With an error the flow goes nowhere.
+	Restore func(f *flow.Flow) error
 	// Lookup resolves a name for a rule that needs its address.
 	Lookup func(ctx context.Context, host string) ([]netip.Addr, error)
 	// Process finds who opened a flow, for a rule that needs it; nil is that nobody looks.
@@ -204,7 +207,7 @@ func (e *Engine) openPacket(ctx context.Context, f *flow.Flow, dial nat.Dial, en
 	e.Table.Open(entry, end)
 	e.logFlow(ctx, f, &r)
 	return &nat.Session{
-		To: f.To, Conn: conn, Up: &entry.Up, Down: &entry.Down,
+		To: f.Target(), Conn: conn, Up: &entry.Up, Down: &entry.Down,
 		Closed: func(idle bool) {
 			reason := track.Done
 			if idle {

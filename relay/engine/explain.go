@@ -53,6 +53,12 @@ func (e *Engine) Explain(ctx context.Context, f *flow.Flow, who flow.Process, tr
 		s.Process = func(context.Context, *flow.Flow) flow.Process { return who }
 	}
 	o := &observer{explain: new(Explanation)}
+	if s.Restore != nil {
+		if err := s.Restore(f); err != nil {
+			o.explain.Mode, o.explain.Rule = s.Mode, rule.None
+			return o.explain, err
+		}
+	}
 	if trace {
 		o.trace = MaxTrace
 	}

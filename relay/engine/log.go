@@ -76,7 +76,10 @@ func (e *Engine) logFailure(ctx context.Context, f *flow.Flow, r *route, err err
 		return
 	}
 	var b strings.Builder
-	b.WriteString("[" + strings.ToUpper(f.Network.String()) + "] dial " + r.chain[len(r.chain)-1])
+	b.WriteString("[" + strings.ToUpper(f.Network.String()) + "]")
+	if len(r.chain) > 0 {
+		b.WriteString(" dial " + r.chain[len(r.chain)-1])
+	}
 	if r.info.Type != "" {
 		b.WriteString(" (match " + r.info.Type + "/" + r.info.Payload + ")")
 	}

@@ -63,6 +63,11 @@ type observer struct {
 
 // route decides where f goes. It adds to f what rules need to know of it.
 func (e *Engine) route(ctx context.Context, s *Snapshot, f *flow.Flow) (route, error) {
+	if s.Restore != nil {
+		if err := s.Restore(f); err != nil {
+			return route{rule: rule.None}, err
+		}
+	}
 	if s.AlwaysProcess {
 		e.findProcess(ctx, s, f)
 	}

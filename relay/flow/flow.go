@@ -93,9 +93,34 @@ type Flow struct {
 	To      Addr           // where it wants to go
 
 	LookedUp bool // To.Host was resolved, whether or not that found an address
+	DNSMode  DNSMode
 	DSCP     uint8
 	Process  Process
 	Rematch  string // the name that a node of type rematch gave it
+}
+
+// DNSMode is how DNS had a hand in the target of a flow.
+type DNSMode uint8
+
+// The modes.
+const (
+	DNSNormal    DNSMode = iota
+	DNSFakeIP            // the client was given a fake address, which stood for To.Host
+	DNSMapped            // the client was given To.IP for To.Host
+	DNSFromHosts         // the configuration says that To.Host is at To.IP
+)
+
+var dnsModes = [...]string{"normal", "fake-ip", "redir-host", "hosts"}
+
+// String returns the API's word.
+func (m DNSMode) String() string { return dnsModes[m] }
+
+// Target is what an outbound connects to: To, or its address alone where the name is only known here.
+func (f *Flow) Target() Addr {
+	if (f.DNSMode == DNSMapped || f.DNSMode == DNSFromHosts) && f.To.IP.IsValid() {
+		return Addr{IP: f.To.IP, Port: f.To.Port}
+	}
+	return f.To
 }
 
 // Process is who opened a flow. The zero Process is one that nobody has looked for.

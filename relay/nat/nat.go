@@ -339,14 +339,11 @@ func (src *source) readAll(sh *shared) {
 		if err != nil {
 			return
 		}
-		se := src.peer(sh, from)
+		se, from := src.peer(sh, from)
 		if se == nil {
 			continue
 		}
 		s := se.s.Load()
-		if !from.IsValid() {
-			from = se.key.AddrPort()
-		}
 		se.used.Store(src.table.tick.Load())
 		if s != nil {
 			s.Down.Add(int64(n))
@@ -357,16 +354,16 @@ func (src *source) readAll(sh *shared) {
 
 // peer is the session that a datagram from from belongs to. A session whose target a proxy has
 // resolved, out of our sight, shows its address with its first answer: it is one with that port.
-// What fits none is counted with the latest.
-func (src *source) peer(sh *shared, from netip.AddrPort) *session {
+// What fits none is counted with the latest. as is the address that the client knows the peer by.
+func (src *source) peer(sh *shared, from netip.AddrPort) (se *session, as netip.AddrPort) {
 	src.mu.Lock()
 	defer src.mu.Unlock()
 	if se := src.byPeer[from]; se != nil {
-		return se
+		return se, se.known(from)
 	}
 	last := sh.last.Load()
-	if !from.IsValid() {
-		return last
+	if !from.IsValid() && last != nil {
+		return last, last.key.AddrPort()
 	}
 	var found *session
 	for key, se := range src.live {
@@ -375,11 +372,20 @@ func (src *source) peer(sh *shared, from netip.AddrPort) *session {
 		}
 	}
 	if found == nil {
-		return last
+		return last, from
 	}
 	found.peer = from
 	src.byPeer[from] = found
-	return found
+	return found, found.known(from)
+}
+
+// known is the address that the client sends to for the peer of se: another one, where it was given a
+// fake address.
+func (se *session) known(peer netip.AddrPort) netip.AddrPort {
+	if se.key.IP.IsValid() {
+		return se.key.AddrPort()
+	}
+	return peer
 }
 
 // end takes a session out, with the connection nobody else uses and the source that is empty.

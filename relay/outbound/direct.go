@@ -22,12 +22,16 @@ func (o *Direct) Info() *Info { return &o.info }
 // Dial implements Outbound. TCP fast open puts the handshake off until there is something to send:
 // only where the client speaks first can it be used, and a tunnel's client need not.
 func (o *Direct) Dial(ctx context.Context, f *flow.Flow) (flow.Conn, error) {
+	to := f.Target()
+	if f.DNSMode == flow.DNSFromHosts {
+		to = f.To // it may have more addresses there
+	}
 	if o.dialer.Socket.FastOpen && f.Kind != flow.HTTP && f.Kind != flow.Inner {
 		d := *o.dialer
 		d.Socket.FastOpen = false
-		return d.Dial(ctx, f.To)
+		return d.Dial(ctx, to)
 	}
-	return o.dialer.Dial(ctx, f.To)
+	return o.dialer.Dial(ctx, to)
 }
 
 // DialPacket implements Outbound.

@@ -81,3 +81,13 @@ func (c *UDPConn) Send(p []byte, to netip.AddrPort, local netip.Addr) (int, erro
 func (c *UDPConn) AddrPort() netip.AddrPort {
 	return Unmap(c.LocalAddr().(*net.UDPAddr).AddrPort())
 }
+
+// ConnectUDP makes a socket that sends to addr alone and receives from it alone.
+func ConnectUDP(ctx context.Context, addr netip.AddrPort, o Options) (*net.UDPConn, error) {
+	d := net.Dialer{ControlContext: o.dialControl(addr)}
+	c, err := d.DialContext(ctx, "udp", addr.String())
+	if err != nil {
+		return nil, err
+	}
+	return c.(*net.UDPConn), nil
+}

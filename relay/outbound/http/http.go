@@ -57,7 +57,7 @@ func (p *Proxy) DialPacket(context.Context, *flow.Flow) (flow.PacketConn, error)
 func (p *Proxy) Dial(ctx context.Context, f *flow.Flow) (flow.Conn, error) {
 	var early []byte
 	c, err := p.c.Server.Connect(ctx, func(c flow.Conn) (err error) {
-		early, err = p.connect(c, f.To)
+		early, err = p.connect(c, f.Target())
 		return err
 	})
 	if err != nil || len(early) == 0 {

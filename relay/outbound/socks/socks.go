@@ -31,7 +31,7 @@ func (p *Proxy) Info() *outbound.Info { return &p.c.Info }
 
 // Dial implements outbound.Outbound.
 func (p *Proxy) Dial(ctx context.Context, f *flow.Flow) (flow.Conn, error) {
-	c, _, err := p.request(ctx, wire.Connect, target(f.To))
+	c, _, err := p.request(ctx, wire.Connect, target(f.Target()))
 	return c, err
 }
 

@@ -1,0 +1,262 @@
+package dns
+
+import (
+	"context"
+	"errors"
+	"log/slog"
+	"net/netip"
+	"unsafe"
+
+	"github.com/switchyard-proxy/switchyard/relay/dns/fakeip"
+	"github.com/switchyard-proxy/switchyard/relay/dns/hosts"
+	"github.com/switchyard-proxy/switchyard/relay/dns/wire"
+)
+
+const (
+	hostsTTL   = 60 // seconds
+	maxAliases = 8  // of hosts, and those that name servers lead to
+)
+
+// Fake gives names addresses that mean them.
+type Fake struct {
+	V4, V6 *fakeip.Pool // nil: none of that family
+	TTL    uint32       // seconds
+	// Real says whether a name gets its real addresses. host is not to be kept.
+	Real func(host string) bool
+}
+
+func (f *Fake) pool(kind uint16) *fakeip.Pool {
+	switch kind {
+	case wire.TypeA:
+		return f.V4
+	case wire.TypeAAAA:
+		return f.V6
+	}
+	return nil
+}
+
+// Handler answers clients. It is not changed once it is in use.
+type Handler struct {
+	Resolver *Resolver
+	Hosts    *hosts.Table // nil: names of hosts are not looked for
+	Fake     *Fake        // nil: real addresses
+	Mapping  *Mapping     // what was given out
+	IPv6     bool         // whether clients get IPv6 addresses
+	Log      *slog.Logger
+}
+
+// Quick appends the answer to q if nobody has to be asked for it. limit is the most bytes that the
+// client takes. It allocates nothing.
+func (h *Handler) Quick(dst []byte, q *wire.Query, limit int) (answer []byte, ok bool) {
+	if q.Class != wire.ClassIN {
+		return q.AppendEmpty(dst, wire.Refused), true
+	}
+	switch q.Type {
+	case wire.TypeAXFR, wire.TypeIXFR, wire.TypeOPT:
+		return q.AppendEmpty(dst, wire.Refused), true
+	case 0:
+		return q.AppendEmpty(dst, wire.FormatError), true
+	}
+	name, isText := q.Host()
+	if isText {
+		if answer, ok, slow := h.own(dst, q, name, limit); ok || slow {
+			return answer, ok
+		}
+	}
+	if q.Type == wire.TypeAAAA && !h.IPv6 {
+		return q.AppendEmpty(dst, wire.Success), true
+	}
+	f, ok := h.Resolver.Cached(q)
+	if !ok {
+		return dst, false
+	}
+	h.note(q, &f)
+	return f.Append(dst, q, limit), true
+}
+
+// own answers about names and addresses that are the configuration's. slow is that hosts leads on to
+// another name.
+func (h *Handler) own(dst []byte, q *wire.Query, name []byte, limit int) (answer []byte, ok, slow bool) {
+	if q.Type == wire.TypePTR {
+		return h.reverse(dst, q, name, limit)
+	}
+	if h.Hosts != nil && (q.AsksAddrs() || q.Type == wire.TypeCNAME) {
+		if e, ok := h.Hosts.Find(name); ok {
+			if e.Alias != "" {
+				return dst, false, true
+			}
+			return q.AppendAddrs(dst, hostsTTL, limit, e.Addrs...), true, false
+		}
+	}
+	if h.Fake == nil {
+		return dst, false, false
+	}
+	switch q.Type {
+	case wire.TypeA, wire.TypeAAAA, wire.TypeHTTPS, wire.TypeSVCB: // the last two may hold addresses
+	default:
+		return dst, false, false
+	}
+	if h.Fake.Real(unsafe.String(unsafe.SliceData(name), len(name))) {
+		for _, p := range []*fakeip.Pool{h.Fake.V4, h.Fake.V6} { // an old lease is wrong now
+			if p != nil && p.Has(name) {
+				p.Drop(name)
+			}
+		}
+		return dst, false, false
+	}
+	if p := h.Fake.pool(q.Type); p != nil && (q.Type == wire.TypeA || h.IPv6) {
+		return q.AppendAddrs(dst, h.Fake.TTL, limit, p.Lease(name)), true, false
+	}
+	return q.AppendEmpty(dst, wire.Success), true, false
+}
+
+// reverse answers who has an address: what was given out for it.
+func (h *Handler) reverse(dst []byte, q *wire.Query, name []byte, limit int) (answer []byte, ok, slow bool) {
+	ip, ok := reverseAddr(name)
+	if !ok {
+		return dst, false, false
+	}
+	if h.Hosts != nil {
+		if host, ok := h.Hosts.Name(ip); ok {
+			return q.AppendName(dst, wire.TypePTR, hostsTTL, limit, host), true, false
+		}
+	}
+	if h.Fake == nil {
+		return dst, false, false
+	}
+	for _, p := range []*fakeip.Pool{h.Fake.V4, h.Fake.V6} {
+		if p == nil || !p.Contains(ip) {
+			continue
+		}
+		if host, ok := p.Name(ip); ok {
+			return q.AppendName(dst, wire.TypePTR, h.Fake.TTL, limit, host), true, false
+		}
+		return q.AppendEmpty(dst, wire.NameError), true, false
+	}
+	return dst, false, false
+}
+
+// note remembers which name the addresses of an answer are given out for.
+func (h *Handler) note(q *wire.Query, f *Found) {
+	if h.Mapping == nil || len(f.Addrs) == 0 || !q.AsksAddrs() {
+		return
+	}
+	name, ok := q.Host()
+	if !ok {
+		return
+	}
+	for _, ip := range f.Addrs {
+		h.Mapping.Note(ip, name, f.TTL)
+	}
+}
+
+// Answer appends the answer to q, for which name servers may be asked. What fails is an answer too.
+func (h *Handler) Answer(ctx context.Context, dst []byte, q *wire.Query, limit int) []byte {
+	if answer, ok := h.Quick(dst, q, limit); ok {
+		return answer
+	}
+	if name, ok := q.Host(); ok && h.Hosts != nil && (q.AsksAddrs() || q.Type == wire.TypeCNAME) {
+		if e, ok := h.Hosts.Find(name); ok && e.Alias != "" {
+			return h.alias(ctx, dst, q, e.Alias, limit)
+		}
+	}
+	f, err := h.Resolver.Exchange(ctx, q)
+	if err != nil {
+		h.failed(q, err)
+		return q.AppendEmpty(dst, wire.ServerFailure)
+	}
+	h.note(q, &f)
+	return f.Append(dst, q, limit)
+}
+
+// alias answers with the name that hosts has in place of that of q, and its addresses.
+func (h *Handler) alias(ctx context.Context, dst []byte, q *wire.Query, to string, limit int) []byte {
+	var target wire.Query
+	if q.Type == wire.TypeCNAME || target.Set(to, q.Type) != nil {
+		return q.AppendName(dst, wire.TypeCNAME, hostsTTL, limit, to)
+	}
+	var buf [wire.UDPSize]byte
+	message := buf[:0]
+	if e, ok := h.Hosts.Resolve(to); ok && e.Alias == "" {
+		message = target.AppendAddrs(message, hostsTTL, wire.MaxSize, e.Addrs...)
+	} else {
+		message = (&Handler{Resolver: h.Resolver, Fake: h.Fake, Mapping: h.Mapping, IPv6: h.IPv6, Log: h.Log}).Answer(ctx, message, &target, wire.MaxSize)
+	}
+	a, err := wire.Scan(message)
+	if err != nil {
+		return q.AppendEmpty(dst, wire.ServerFailure)
+	}
+	if a.RCode() != wire.Success {
+		return q.AppendEmpty(dst, uint16(a.RCode()))
+	}
+	ttl := uint32(hostsTTL)
+	if a.TTL > 0 {
+		ttl = min(ttl, a.TTL)
+	}
+	return q.AppendAlias(dst, ttl, limit, to, a.Addrs)
+}
+
+// failed says why q has no answer.
+func (h *Handler) failed(q *wire.Query, err error) {
+	if errors.Is(err, context.Canceled) || errors.Is(err, ErrClosed) {
+		return
+	}
+	name, _ := q.Host()
+	h.Log.Debug("no answer", "name", string(name), "type", q.Type, "err", err)
+}
+
+// reverseAddr reads the name under which an address has its record of type PTR.
+func reverseAddr(name []byte) (ip netip.Addr, ok bool) {
+	const v4, v6 = ".in-addr.arpa", ".ip6.arpa"
+	switch n := len(name); {
+	case n > len(v4) && string(name[n-len(v4):]) == v4:
+		return reverse4(name[:n-len(v4)])
+	case n == 63+len(v6) && string(name[63:]) == v6:
+		return reverse6(name[:63])
+	}
+	return ip, false
+}
+
+func reverse4(digits []byte) (ip netip.Addr, ok bool) {
+	var b [4]byte
+	at, value, size := 3, 0, 0
+	for i := 0; i <= len(digits); i++ {
+		if i == len(digits) || digits[i] == '.' {
+			if size == 0 || at < 0 {
+				return ip, false
+			}
+			b[at] = byte(value)
+			at, value, size = at-1, 0, 0
+			continue
+		}
+		c := digits[i]
+		if c < '0' || c > '9' || size == 3 {
+			return ip, false
+		}
+		if value = value*10 + int(c-'0'); value > 255 {
+			return ip, false
+		}
+		size++
+	}
+	return netip.AddrFrom4(b), at == -1
+}
+
+func reverse6(digits []byte) (ip netip.Addr, ok bool) {
+	var b [16]byte
+	for i := range 32 {
+		c := digits[2*i]
+		switch {
+		case '0' <= c && c <= '9':
+			c -= '0'
+		case 'a' <= c && c <= 'f':
+			c -= 'a' - 10
+		default:
+			return ip, false
+		}
+		if i < 31 && digits[2*i+1] != '.' {
+			return ip, false
+		}
+		b[15-i/2] |= c << (4 * (i % 2))
+	}
+	return netip.AddrFrom16(b), true
+}

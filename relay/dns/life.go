@@ -1,0 +1,42 @@
+package dns
+
+import (
+	"context"
+	"sync"
+)
+
+// Life is what resolvers run in: one that is replaced answers what it was asked, and all end together.
+type Life struct {
+	ctx     context.Context
+	cancel  context.CancelFunc
+	mu      sync.Mutex
+	closed  bool
+	running sync.WaitGroup // added to under mu, or by what it counts already
+}
+
+// NewLife begins one.
+func NewLife() *Life {
+	l := new(Life)
+	l.ctx, l.cancel = context.WithCancel(context.Background())
+	return l
+}
+
+// Close ends all questions and waits for their goroutines.
+func (l *Life) Close() {
+	l.mu.Lock()
+	l.closed = true
+	l.mu.Unlock()
+	l.cancel()
+	l.running.Wait()
+}
+
+// enter runs f in a goroutine, unless l is closed.
+func (l *Life) enter(f func()) bool {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	if l.closed {
+		return false
+	}
+	l.running.Go(f)
+	return true
+}

@@ -1,0 +1,154 @@
+package nameserver
+
+import (
+	"errors"
+	"fmt"
+	"net/netip"
+	"net/url"
+	"slices"
+	"strconv"
+	"strings"
+)
+
+// typePrefix and the number of a type are a parameter too.
+const typePrefix = "disable-qtype-"
+
+// parameters are those that can stand behind the #; the number of the last is any.
+var parameters = [...]string{
+	"h3", "skip-cert-verify", "ecs", "ecs-override", "disable-ipv4", "disable-ipv6", typePrefix + "65",
+}
+
+// parseFragment reads what stands behind the #. Where a parameter is repeated, the last one counts.
+func (s *Server) parseFragment(fragment string) error {
+	for part := range strings.SplitSeq(fragment, "&") {
+		name, value, found := strings.Cut(part, "=")
+		var err error
+		switch {
+		case part == "":
+		case found:
+			err = s.parseParameter(name, unescape(value))
+		case s.Via != "":
+			err = errors.New("behind the # two proxies, groups or interfaces are named: want one")
+		default:
+			s.Via = unescape(part)
+		}
+		if err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+// unescape undoes percent-encoding, where text is valid as such.
+func unescape(text string) string {
+	if plain, err := url.PathUnescape(text); err == nil {
+		return plain
+	}
+	return text
+}
+
+func (s *Server) parseParameter(name, value string) (err error) {
+	if name == "ecs" {
+		return s.parseSubnet(value)
+	}
+	on, isBool := value == "true" || value == "1", true
+	if !on {
+		isBool = value == "false" || value == "0"
+	}
+	qtype, isType := strings.CutPrefix(name, typePrefix)
+	switch {
+	case !isType && !slices.Contains(parameters[:], name):
+		return errUnknown(name)
+	case !isBool:
+		return fmt.Errorf("want true or false behind %s=", name)
+	case isType:
+		return s.disableType(qtype, on)
+	}
+	switch name {
+	case "h3":
+		s.H3 = on
+	case "skip-cert-verify":
+		s.SkipVerify = on
+	case "ecs-override":
+		s.SubnetAlways = on
+	case "disable-ipv4":
+		s.NoIPv4 = on
+	case "disable-ipv6":
+		s.NoIPv6 = on
+	}
+	return nil
+}
+
+// disableType reads the number behind typePrefix.
+func (s *Server) disableType(number string, on bool) error {
+	n, err := strconv.ParseUint(number, 10, 16)
+	if err != nil || n == 0 {
+		return errors.New("want the number of a type, 1-65535, behind " + typePrefix)
+	}
+	t := uint16(n)
+	s.NoTypes = slices.DeleteFunc(s.NoTypes, func(have uint16) bool { return have == t })
+	if on {
+		s.NoTypes = append(s.NoTypes, t)
+	}
+	return nil
+}
+
+// parseSubnet reads a prefix, or an address, which is a prefix of one.
+func (s *Server) parseSubnet(value string) error {
+	prefix, err := netip.ParsePrefix(value)
+	if err != nil {
+		ip, err := netip.ParseAddr(value)
+		if err != nil || ip.Zone() != "" {
+			return errors.New("want a prefix such as 192.0.2.0/24 or 2001:db8::/56, or an address, behind ecs=")
+		}
+		prefix = netip.PrefixFrom(ip, ip.BitLen())
+	}
+	if ip := prefix.Addr(); ip.Is4In6() {
+		const before = 128 - 32 // bits that say so
+		if prefix.Bits() < before {
+			return errors.New("the prefix behind ecs= is wider than IPv4: want one such as 192.0.2.0/24")
+		}
+		prefix = netip.PrefixFrom(ip.Unmap(), prefix.Bits()-before)
+	}
+	s.Subnet = prefix.Masked()
+	return nil
+}
+
+func errUnknown(name string) error {
+	known := "known are " + strings.Join(parameters[:], ", ")
+	if !plain(strings.ToLower(name)) {
+		return fmt.Errorf("unknown parameter behind the #; %s", known)
+	}
+	return fmt.Errorf("unknown parameter %s (did you mean %s?); %s", name, nearest(name), known)
+}
+
+// nearest is the parameter that takes the fewest changes of single letters to be made from name.
+func nearest(name string) string {
+	best, least := "", 0
+	for _, p := range parameters {
+		if d := distance(name, p); best == "" || d < least {
+			best, least = p, d
+		}
+	}
+	return best
+}
+
+// distance counts the single-letter changes from a to b.
+func distance(a, b string) int {
+	row := make([]int, len(b)+1)
+	for j := range row {
+		row[j] = j
+	}
+	for i := range len(a) {
+		corner := row[0]
+		row[0] = i + 1
+		for j := range len(b) {
+			d := corner
+			if a[i] != b[j] {
+				d = 1 + min(corner, row[j], row[j+1])
+			}
+			corner, row[j+1] = row[j+1], d
+		}
+	}
+	return row[len(b)]
+}

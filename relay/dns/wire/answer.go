@@ -1,0 +1,328 @@
+package wire
+
+import (
+	"bytes"
+	"encoding/binary"
+	"errors"
+	"net/netip"
+	"slices"
+)
+
+// Answer is a name server's response. It is not changed any more.
+type Answer struct {
+	// Wire is the message with its id, and without EDNS.
+	Wire []byte
+	// TTL is for how many seconds it may be kept; 0 is not at all.
+	TTL uint32
+	// Addrs are the addresses among the answers.
+	Addrs []netip.Addr
+
+	ttls []uint16 // where the records have theirs
+}
+
+// What is wrong with a response.
+var (
+	ErrOther    = errors.New("the response is to another question")
+	ErrExtended = errors.New("the server does not speak EDNS as we do")
+)
+
+// RCode is the response code.
+func (a *Answer) RCode() uint8 { return a.Wire[3] & rcode }
+
+// Flags are those of the header.
+func (a *Answer) Flags() uint16 { return binary.BigEndian.Uint16(a.Wire[2:]) }
+
+// Empty says that there is no record among the answers.
+func (a *Answer) Empty() bool { return binary.BigEndian.Uint16(a.Wire[6:]) == 0 }
+
+// Answers says why response is no answer to query: another id or question, or no response at all.
+// Names are compared without regard to case.
+func Answers(query, response []byte) error {
+	if len(query) < HeaderSize || len(response) < HeaderSize {
+		return ErrFormat
+	}
+	flags := binary.BigEndian.Uint16(response[2:])
+	if response[0] != query[0] || response[1] != query[1] || flags&FlagQR == 0 || flags&opcode != 0 {
+		return ErrOther
+	}
+	asked, err := question(query)
+	if err != nil {
+		return err
+	}
+	got, err := question(response)
+	if err != nil {
+		return ErrOther
+	}
+	if len(asked) != len(got) {
+		return ErrOther
+	}
+	name := len(asked) - 4
+	if !bytes.Equal(asked[name:], got[name:]) || !sameName(asked[:name], got[:name]) {
+		return ErrOther
+	}
+	return nil
+}
+
+// question returns the bytes of the only question of p.
+func question(p []byte) ([]byte, error) {
+	if binary.BigEndian.Uint16(p[4:]) != 1 {
+		return nil, ErrFormat
+	}
+	at := HeaderSize
+	for at < len(p) && p[at] != 0 {
+		if p[at] > 63 {
+			return nil, ErrFormat
+		}
+		at += 1 + int(p[at])
+	}
+	if at+5 > len(p) || at-HeaderSize >= MaxName {
+		return nil, ErrFormat
+	}
+	return p[HeaderSize : at+5], nil
+}
+
+// sameName compares names of the same length. Sizes of labels are no letters: they are below 64.
+func sameName(a, b []byte) bool {
+	for i, c := range a {
+		d := b[i]
+		if c == d {
+			continue
+		}
+		if c|0x20 != d|0x20 || c|0x20 < 'a' || c|0x20 > 'z' {
+			return false
+		}
+	}
+	return true
+}
+
+// skipName returns where the name at at ends. Pointers lead back, and into no TTL, which is going to be
+// another: ttls are where they are.
+func skipName(p []byte, at int, ttls []uint16) (end int, err error) {
+	end, length, before := -1, 0, at
+	for {
+		if at >= len(p) {
+			return 0, ErrFormat
+		}
+		switch c := int(p[at]); {
+		case c == 0:
+			if end < 0 {
+				return at + 1, nil
+			}
+			if touches(ttls, at, at+1) {
+				return 0, ErrFormat
+			}
+			return end, nil
+		case c < 64:
+			if length += c + 1; length >= MaxName || end >= 0 && touches(ttls, at, at+1+c) {
+				return 0, ErrFormat
+			}
+			at += 1 + c
+		case c >= 0xc0 && at+1 < len(p):
+			if end < 0 {
+				end = at + 2
+			}
+			to := c&0x3f<<8 | int(p[at+1])
+			if to >= before || to < HeaderSize || touches(ttls, at, at+2) {
+				return 0, ErrFormat
+			}
+			at, before = to, to
+		default:
+			return 0, ErrFormat
+		}
+	}
+}
+
+// touches says whether one of ttls, which are in order, shares a byte with from to to.
+func touches(ttls []uint16, from, to int) bool {
+	i, _ := slices.BinarySearch(ttls, uint16(max(from-3, 0)))
+	return i < len(ttls) && int(ttls[i]) < to
+}
+
+// record is one resource record of a message.
+type record struct {
+	kind, class uint16
+	ttlAt       int
+	ttl         uint32
+	data        []byte
+	dataAt, end int
+}
+
+func readRecord(p []byte, at int, ttls []uint16) (r record, err error) {
+	end, err := skipName(p, at, ttls)
+	if err != nil {
+		return r, err
+	}
+	if end+10 > len(p) {
+		return r, ErrFormat
+	}
+	r.kind, r.class = binary.BigEndian.Uint16(p[end:]), binary.BigEndian.Uint16(p[end+2:])
+	r.ttlAt, r.ttl = end+4, binary.BigEndian.Uint32(p[end+4:])
+	r.dataAt = end + 10
+	r.end = r.dataAt + int(binary.BigEndian.Uint16(p[end+8:]))
+	if r.end > len(p) {
+		return r, ErrFormat
+	}
+	if r.ttl > 1<<31-1 { // RFC 2181, section 8
+		r.ttl = 0
+	}
+	r.ttl = min(r.ttl, maxTTL)
+	r.data = p[r.dataAt:r.end]
+	return r, nil
+}
+
+// check judges the data of a record whose form is known: that its names lead nowhere else.
+func (r *record) check(p []byte, ttls []uint16) error {
+	names, fixed := 0, 0
+	switch r.kind {
+	case TypeA:
+		if len(r.data) != 4 && r.class == ClassIN {
+			return ErrFormat
+		}
+		return nil
+	case TypeAAAA:
+		if len(r.data) != 16 && r.class == ClassIN {
+			return ErrFormat
+		}
+		return nil
+	case TypeCNAME, TypeNS, TypePTR, TypeDNAME:
+		names = 1
+	case TypeMX:
+		names, fixed = 1, 2
+	case TypeSRV:
+		names, fixed = 1, 6
+	case TypeSOA:
+		names = 2
+	default:
+		return nil
+	}
+	at := r.dataAt + fixed
+	for range names {
+		if at >= r.end {
+			return ErrFormat
+		}
+		end, err := skipName(p, at, ttls)
+		if err != nil {
+			return err
+		}
+		at = end
+	}
+	if r.kind == TypeSOA {
+		at += 20
+	}
+	if at != r.end {
+		return ErrFormat
+	}
+	return nil
+}
+
+// Scan reads a response, which the answer then owns: p is not to be changed any more. Bytes behind the
+// last record are left out.
+func Scan(p []byte) (*Answer, error) {
+	if len(p) < HeaderSize || len(p) > MaxSize {
+		return nil, ErrFormat
+	}
+	asked, err := question(p)
+	if err != nil {
+		return nil, err
+	}
+	a := &Answer{}
+	at := HeaderSize + len(asked)
+	s := scan{answer: a, p: p}
+	end := -1 // of what is kept: EDNS and what is behind it is not
+	for section, counter := range []int{6, 8, 10} {
+		n := int(binary.BigEndian.Uint16(p[counter:]))
+		if n*11 > len(p) {
+			return nil, ErrFormat
+		}
+		for i := range n {
+			r, err := readRecord(p, at, a.ttls)
+			if err != nil {
+				return nil, err
+			}
+			if r.kind == TypeOPT {
+				if section != 2 || r.ttlAt != at+5 || s.opt {
+					return nil, ErrFormat
+				}
+				if p[r.ttlAt] != 0 {
+					return nil, ErrExtended
+				}
+				s.opt, end = true, at
+				s.extra = i
+			} else if err := s.record(section, &r); err != nil {
+				return nil, err
+			}
+			at = r.end
+		}
+	}
+	if end < 0 {
+		end = at
+	} else {
+		binary.BigEndian.PutUint16(p[10:], uint16(s.extra))
+	}
+	a.Wire = p[:end:end]
+	a.TTL = s.life()
+	for len(a.ttls) > 0 && int(a.ttls[len(a.ttls)-1]) >= end {
+		a.ttls = a.ttls[:len(a.ttls)-1]
+	}
+	return a, nil
+}
+
+// scan is what is known of a message while it is read.
+type scan struct {
+	answer   *Answer
+	p        []byte
+	opt      bool
+	extra    int // records in front of EDNS
+	positive bool
+	least    uint32 // TTL among the answers
+	negative uint32 // RFC 2308: of the SOA
+	soa      bool
+}
+
+func (s *scan) record(section int, r *record) error {
+	s.answer.ttls = append(s.answer.ttls, uint16(r.ttlAt))
+	if err := r.check(s.p, s.answer.ttls); err != nil {
+		return err
+	}
+	switch {
+	case section == 0:
+		if !s.positive || r.ttl < s.least {
+			s.positive, s.least = true, r.ttl
+		}
+		if r.class == ClassIN && (r.kind == TypeA || r.kind == TypeAAAA) {
+			ip, _ := netip.AddrFromSlice(r.data)
+			s.answer.Addrs = append(s.answer.Addrs, ip)
+		}
+	case section == 1 && r.kind == TypeSOA && !s.soa:
+		s.soa = true
+		s.negative = min(r.ttl, binary.BigEndian.Uint32(r.data[len(r.data)-4:]))
+	}
+	return nil
+}
+
+// life is for how long the answer may be kept.
+func (s *scan) life() uint32 {
+	code := s.p[3] & rcode
+	switch {
+	case s.p[2]&(FlagTC>>8) != 0 || code != Success && code != NameError:
+		return 0
+	case s.soa && (code == NameError || !s.positive || s.onlyAliases()):
+		if s.positive {
+			return min(s.least, s.negative)
+		}
+		return s.negative
+	case s.positive && code == Success:
+		return s.least
+	}
+	return 0
+}
+
+// onlyAliases says that an answer for addresses has none: its names lead to nothing.
+func (s *scan) onlyAliases() bool {
+	asked, err := question(s.p)
+	if err != nil {
+		return false
+	}
+	kind := binary.BigEndian.Uint16(asked[len(asked)-4:])
+	return (kind == TypeA || kind == TypeAAAA) && len(s.answer.Addrs) == 0
+}

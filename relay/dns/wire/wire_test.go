@@ -1,0 +1,372 @@
+package wire_test
+
+import (
+	"bytes"
+	"encoding/binary"
+	"errors"
+	"net/netip"
+	"strings"
+	"testing"
+
+	"github.com/miekg/dns"
+
+	"github.com/switchyard-proxy/switchyard/relay/dns/wire"
+)
+
+func pack(t testing.TB, m *dns.Msg) []byte {
+	t.Helper()
+	p, err := m.Pack()
+	if err != nil {
+		t.Fatal(err)
+	}
+	return p
+}
+
+func unpack(t testing.TB, p []byte) *dns.Msg {
+	t.Helper()
+	m := new(dns.Msg)
+	if err := m.Unpack(p); err != nil {
+		t.Fatalf("%x: %v", p, err)
+	}
+	return m
+}
+
+func rrs(t testing.TB, lines ...string) (list []dns.RR) {
+	t.Helper()
+	for _, l := range lines {
+		rr, err := dns.NewRR(l)
+		if err != nil {
+			t.Fatal(err)
+		}
+		list = append(list, rr)
+	}
+	return list
+}
+
+func ask(t testing.TB, name string, kind uint16, edns bool) (*wire.Query, *dns.Msg) {
+	t.Helper()
+	m := new(dns.Msg).SetQuestion(name, kind)
+	if edns {
+		m.SetEdns0(4096, true)
+	}
+	q := new(wire.Query)
+	if err := q.Parse(pack(t, m)); err != nil {
+		t.Fatal(err)
+	}
+	return q, m
+}
+
+func TestParse(t *testing.T) {
+	q, m := ask(t, "ExAmple.TEST.", dns.TypeAAAA, true)
+	host, ok := q.Host()
+	if string(host) != "example.test" || !ok || q.Type != dns.TypeAAAA || q.Class != 1 || q.ID != m.Id {
+		t.Errorf("%q %v %d %d %d", host, ok, q.Type, q.Class, q.ID)
+	}
+	if !q.EDNS || !q.DO || q.Size != wire.UDPSize || q.Flags&wire.FlagRD == 0 {
+		t.Errorf("EDNS %v %v %d, flags %x", q.EDNS, q.DO, q.Size, q.Flags)
+	}
+	other, _ := ask(t, "exAmple.test.", dns.TypeAAAA, true)
+	if !bytes.Equal(q.Key(), other.Key()) {
+		t.Error("the case of a name makes another key")
+	}
+	for _, k := range []struct {
+		name string
+		kind uint16
+		edns bool
+	}{{"example.test.", dns.TypeA, true}, {"example.test.", dns.TypeAAAA, false}, {"xample.test.", dns.TypeAAAA, true}} {
+		other, _ := ask(t, k.name, k.kind, k.edns)
+		if bytes.Equal(q.Key(), other.Key()) {
+			t.Errorf("%v has the same key", k)
+		}
+	}
+	if q, _ := ask(t, ".", dns.TypeNS, false); len(q.Key()) != 6 {
+		t.Errorf("the root's key is %x", q.Key())
+	} else if _, ok := q.Host(); ok {
+		t.Error("the root is a host")
+	}
+	if q, _ := ask(t, `a\.b.test.`, dns.TypeA, false); q != nil {
+		if host, ok := q.Host(); ok {
+			t.Errorf("a dot inside a label makes the host %s", host)
+		}
+	}
+}
+
+func TestParseRefuses(t *testing.T) {
+	good := pack(t, new(dns.Msg).SetQuestion("a.test.", dns.TypeA))
+	edit := func(f func(p []byte) []byte) []byte { return f(bytes.Clone(good)) }
+	for name, c := range map[string]struct {
+		p    []byte
+		want error
+	}{
+		"short":     {good[:11], wire.ErrIgnore},
+		"response":  {edit(func(p []byte) []byte { p[2] |= 0x80; return p }), wire.ErrIgnore},
+		"opcode":    {edit(func(p []byte) []byte { p[2] |= 4 << 3; return p }), wire.ErrOpcode},
+		"none":      {edit(func(p []byte) []byte { p[5] = 0; return p }), wire.ErrFormat},
+		"two":       {edit(func(p []byte) []byte { p[5] = 2; return p }), wire.ErrFormat},
+		"answers":   {edit(func(p []byte) []byte { p[7] = 1; return p }), wire.ErrFormat},
+		"cut":       {good[:len(good)-1], wire.ErrFormat},
+		"longer":    {append(bytes.Clone(good), 0), wire.ErrFormat},
+		"pointer":   {edit(func(p []byte) []byte { p[12], p[13] = 0xc0, 12; return p }), wire.ErrFormat},
+		"extra":     {edit(func(p []byte) []byte { p[11] = 1; return p }), wire.ErrFormat},
+		"version 1": {append(edit(func(p []byte) []byte { p[11] = 1; return p }), 0, 0, 41, 4, 0, 0, 1, 0, 0, 0, 0), wire.ErrVersion},
+		"opt twice": {append(edit(func(p []byte) []byte { p[11] = 2; return p }), bytes.Repeat([]byte{0, 0, 41, 4, 0, 0, 0, 0, 0, 0, 0}, 2)...), wire.ErrFormat},
+	} {
+		var q wire.Query
+		err := q.Parse(c.p)
+		if !errors.Is(err, c.want) {
+			t.Errorf("%s: %v, want %v", name, err, c.want)
+		}
+		if err != nil && !errors.Is(err, wire.ErrIgnore) {
+			if m := unpack(t, q.AppendEmpty(nil, wire.FormatError)); m.Id != binary.BigEndian.Uint16(good) || !m.Response {
+				t.Errorf("%s: answered %v", name, m)
+			}
+		}
+	}
+	var q wire.Query
+	_ = q.Parse(append(edit(func(p []byte) []byte { p[11] = 1; return p }), 0, 0, 41, 4, 0, 0, 1, 0, 0, 0, 0))
+	if m := unpack(t, q.AppendEmpty(nil, wire.BadVersion)); m.Rcode != dns.RcodeBadVers {
+		t.Errorf("a later EDNS gets %v", m)
+	}
+}
+
+func TestSet(t *testing.T) {
+	for name, want := range map[string]string{
+		"": ".", ".": ".", "a.test": "a.test.", "A.test.": "a.test.", `a\.b.test`: `a\.b.test.`, `\208\191.test`: `\208\191.test.`,
+		strings.Repeat("a", 63) + ".b": strings.Repeat("a", 63) + ".b.",
+	} {
+		var q wire.Query
+		if err := q.Set(name, dns.TypeTXT); err != nil {
+			t.Errorf("%q: %v", name, err)
+			continue
+		}
+		m := unpack(t, q.AppendUpstream(nil))
+		if got := m.Question[0]; got.Name != want || got.Qtype != dns.TypeTXT || m.IsEdns0() == nil || !m.RecursionDesired {
+			t.Errorf("%q is asked as %v", name, m)
+		}
+	}
+	for _, name := range []string{"a..b", ".a", "..", strings.Repeat("a", 64), strings.Repeat("a.", 130), `\300.a`} {
+		var q wire.Query
+		if err := q.Set(name, 1); !errors.Is(err, wire.ErrName) {
+			t.Errorf("%q: %v", name, err)
+		}
+	}
+}
+
+func TestScanAndAppend(t *testing.T) {
+	q, m := ask(t, "Www.Example.test.", dns.TypeA, false)
+	r := new(dns.Msg).SetReply(m)
+	r.RecursionAvailable, r.AuthenticatedData = true, true
+	r.Answer = rrs(t, "www.example.test. 300 IN CNAME host.example.test.", "host.example.test. 60 IN A 192.0.2.1", "host.example.test. 200 IN A 192.0.2.2")
+	r.Ns = rrs(t, "example.test. 10 IN NS ns.example.test.")
+	r.Extra = rrs(t, "ns.example.test. 3 IN AAAA 2001:db8::1")
+	r.SetEdns0(1232, false)
+	r.Compress = true
+	p := pack(t, r)
+	if err := wire.Answers(pack(t, m), p); err != nil {
+		t.Fatal(err)
+	}
+	a, err := wire.Scan(p)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if a.TTL != 60 || len(a.Addrs) != 2 || a.Addrs[1] != netip.MustParseAddr("192.0.2.2") || a.Empty() || a.RCode() != 0 {
+		t.Errorf("%+v", a)
+	}
+	q2, m2 := ask(t, "wWW.example.TEST.", dns.TypeA, true)
+	got := unpack(t, a.Append([]byte{}, q2, 50, 1232))
+	if got.Id != m2.Id || got.Question[0].Name != "wWW.example.TEST." || got.IsEdns0() == nil || !got.AuthenticatedData {
+		t.Errorf("%v", got)
+	}
+	for i, want := range []uint32{250, 10, 150} {
+		if ttl := got.Answer[i].Header().Ttl; ttl != want {
+			t.Errorf("record %d has %d s, want %d", i, ttl, want)
+		}
+	}
+	if got.Ns[0].Header().Ttl != 1 || got.Extra[0].Header().Ttl != 1 {
+		t.Errorf("what is out of date: %v %v", got.Ns, got.Extra)
+	}
+	plain := unpack(t, a.Append(nil, q, 0, 512))
+	if plain.IsEdns0() != nil || plain.AuthenticatedData || len(plain.Answer) != 3 || plain.Answer[0].Header().Ttl != 300 || len(plain.Extra) != 1 {
+		t.Errorf("%v", plain)
+	}
+	if stale := unpack(t, a.AppendStale(nil, q, 30, 512)); stale.Answer[2].Header().Ttl != 30 {
+		t.Errorf("stale: %v", stale)
+	}
+	short := unpack(t, a.Append(nil, q2, 0, 100))
+	if !short.Truncated || len(short.Answer) != 0 || short.IsEdns0() == nil || short.Question[0].Name != "wWW.example.TEST." {
+		t.Errorf("truncated: %v", short)
+	}
+}
+
+func TestLife(t *testing.T) {
+	soa := "test. 900 IN SOA ns.test. admin.test. 1 2 3 4 40"
+	for name, c := range map[string]struct {
+		kind    uint16
+		rcode   int
+		answers []string
+		ns      []string
+		want    uint32
+	}{
+		"nxdomain":          {dns.TypeA, dns.RcodeNameError, nil, []string{soa}, 40},
+		"nodata":            {dns.TypeA, 0, nil, []string{soa}, 40},
+		"no soa":            {dns.TypeA, 0, nil, nil, 0},
+		"nxdomain, alias":   {dns.TypeA, dns.RcodeNameError, []string{"a.test. 7 IN CNAME b.test."}, []string{soa}, 7},
+		"alias to nothing":  {dns.TypeA, 0, []string{"a.test. 700 IN CNAME b.test."}, []string{soa}, 40},
+		"servfail":          {dns.TypeA, dns.RcodeServerFailure, nil, []string{soa}, 0},
+		"short soa":         {dns.TypeA, 0, nil, []string{"test. 5 IN SOA ns.test. admin.test. 1 2 3 4 40"}, 5},
+		"too long":          {dns.TypeA, 0, []string{"a.test. 99999999 IN A 192.0.2.1"}, nil, 7 * 24 * 3600},
+		"negative, as once": {dns.TypeA, 0, []string{"a.test. 4294967295 IN A 192.0.2.1"}, nil, 0},
+		"text with soa":     {dns.TypeTXT, 0, []string{`a.test. 70 IN TXT "x"`}, []string{soa}, 70},
+	} {
+		_, m := ask(t, "a.test.", c.kind, false)
+		r := new(dns.Msg).SetReply(m)
+		r.Rcode, r.Answer, r.Ns = c.rcode, rrs(t, c.answers...), rrs(t, c.ns...)
+		a, err := wire.Scan(pack(t, r))
+		if err != nil {
+			t.Errorf("%s: %v", name, err)
+		} else if a.TTL != c.want {
+			t.Errorf("%s: %d s, want %d", name, a.TTL, c.want)
+		}
+	}
+}
+
+func TestScanRefuses(t *testing.T) {
+	_, m := ask(t, "a.test.", dns.TypeA, false)
+	r := new(dns.Msg).SetReply(m)
+	r.Answer = rrs(t, "a.test. 60 IN A 192.0.2.1")
+	r.Compress = true
+	good := pack(t, r)
+	name := len(good) - 16 // of the answer
+	edit := func(f func(p []byte) []byte) []byte { return f(bytes.Clone(good)) }
+	for what, p := range map[string][]byte{
+		"empty":           nil,
+		"cut":             good[:len(good)-1],
+		"points to self":  edit(func(p []byte) []byte { p[name+1] = byte(name); return p }),
+		"points forward":  edit(func(p []byte) []byte { p[name+1] = byte(name + 4); return p }),
+		"points to head":  edit(func(p []byte) []byte { p[name+1] = 2; return p }),
+		"reserved label":  edit(func(p []byte) []byte { p[name] = 0x80; return p }),
+		"many records":    edit(func(p []byte) []byte { p[6], p[7] = 0xff, 0xff; return p }),
+		"short address":   edit(func(p []byte) []byte { p[len(p)-5] = 3; return p }),
+		"no question":     edit(func(p []byte) []byte { p[5] = 0; return p }),
+		"size of 65535":   edit(func(p []byte) []byte { p[len(p)-6], p[len(p)-5] = 0xff, 0xff; return p }),
+		"question by ptr": edit(func(p []byte) []byte { p[12], p[13] = 0xc0, 12; return p }),
+	} {
+		if a, err := wire.Scan(bytes.Clone(p)); err == nil {
+			t.Errorf("%s: %+v", what, a)
+		}
+	}
+}
+
+func TestAnswers(t *testing.T) {
+	_, m := ask(t, "a.test.", dns.TypeA, true)
+	query := pack(t, m)
+	r := new(dns.Msg).SetReply(m)
+	r.Question[0].Name = "A.tEst."
+	if err := wire.Answers(query, pack(t, r)); err != nil {
+		t.Errorf("another case: %v", err)
+	}
+	for what, f := range map[string]func(*dns.Msg){
+		"id":       func(r *dns.Msg) { r.Id++ },
+		"name":     func(r *dns.Msg) { r.Question[0].Name = "b.test." },
+		"type":     func(r *dns.Msg) { r.Question[0].Qtype = dns.TypeAAAA },
+		"class":    func(r *dns.Msg) { r.Question[0].Qclass = dns.ClassCHAOS },
+		"none":     func(r *dns.Msg) { r.Question = nil },
+		"query":    func(r *dns.Msg) { r.Response = false },
+		"opcode":   func(r *dns.Msg) { r.Opcode = dns.OpcodeNotify },
+		"longer":   func(r *dns.Msg) { r.Question[0].Name = "a.test.test." },
+		"not case": func(r *dns.Msg) { r.Question[0].Name = "!.test." },
+	} {
+		r := new(dns.Msg).SetReply(m)
+		f(r)
+		if err := wire.Answers(query, pack(t, r)); err == nil {
+			t.Errorf("%s: taken as an answer", what)
+		}
+	}
+	if wire.Answers(query, query[:5]) == nil || wire.Answers(query, nil) == nil {
+		t.Error("a short message is taken as an answer")
+	}
+}
+
+func TestOwnAnswers(t *testing.T) {
+	q, m := ask(t, "Fake.test.", dns.TypeA, true)
+	got := unpack(t, q.AppendAddrs(nil, 1, 1232, netip.MustParseAddr("198.18.0.4"), netip.MustParseAddr("::1")))
+	if len(got.Answer) != 1 || got.Answer[0].String() != "Fake.test.\t1\tIN\tA\t198.18.0.4" || got.Id != m.Id || got.IsEdns0() == nil {
+		t.Errorf("%v", got)
+	}
+	q6, _ := ask(t, "fake.test.", dns.TypeAAAA, false)
+	if got := unpack(t, q6.AppendAddrs(nil, 1, 512, netip.MustParseAddr("fc00::4"))); got.Answer[0].(*dns.AAAA).AAAA.String() != "fc00::4" {
+		t.Errorf("%v", got)
+	}
+	if got := unpack(t, q.AppendEmpty(nil, wire.NameError)); got.Rcode != dns.RcodeNameError || !got.RecursionAvailable || len(got.Answer) != 0 {
+		t.Errorf("%v", got)
+	}
+	ptr, _ := ask(t, "4.0.18.198.in-addr.arpa.", dns.TypePTR, false)
+	if got := unpack(t, ptr.AppendName(nil, wire.TypePTR, 1, 512, "fake.test")); got.Answer[0].(*dns.PTR).Ptr != "fake.test." {
+		t.Errorf("%v", got)
+	}
+	many := make([]netip.Addr, 100)
+	for i := range many {
+		many[i] = netip.AddrFrom4([4]byte{192, 0, 2, byte(i)})
+	}
+	if got := unpack(t, q.AppendAddrs(nil, 1, 512, many...)); !got.Truncated || len(got.Answer) != 0 {
+		t.Errorf("%v", got)
+	}
+}
+
+func FuzzParse(f *testing.F) {
+	m := new(dns.Msg).SetQuestion("a.example.test.", dns.TypeA)
+	f.Add(pack(f, m))
+	f.Add(pack(f, m.SetEdns0(4096, true)))
+	f.Fuzz(func(t *testing.T, p []byte) {
+		var q wire.Query
+		err := q.Parse(p)
+		if errors.Is(err, wire.ErrIgnore) {
+			return
+		}
+		code := uint16(wire.Success)
+		if err != nil {
+			code = wire.FormatError
+		}
+		r := q.AppendEmpty(nil, code)
+		m := unpack(t, r)
+		if err == nil && wire.Answers(p, r) != nil {
+			t.Errorf("%x is no answer to %x", r, p)
+		}
+		if m.Id != binary.BigEndian.Uint16(p) {
+			t.Error("another id")
+		}
+	})
+}
+
+func FuzzScan(f *testing.F) {
+	_, m := ask(f, "www.example.test.", dns.TypeA, false)
+	r := new(dns.Msg).SetReply(m)
+	r.Answer = rrs(f, "www.example.test. 300 IN CNAME host.example.test.", "host.example.test. 60 IN A 192.0.2.1")
+	r.Ns = rrs(f, "test. 900 IN SOA ns.test. admin.test. 1 2 3 4 40")
+	r.Compress = true
+	f.Add(pack(f, r), uint32(7))
+	r.SetEdns0(1232, true)
+	f.Add(pack(f, r), uint32(7))
+	f.Fuzz(func(t *testing.T, p []byte, age uint32) {
+		a, err := wire.Scan(p)
+		if err != nil {
+			return
+		}
+		var q wire.Query
+		m := new(dns.Msg)
+		if m.Unpack(a.Wire) != nil || len(m.Question) != 1 {
+			return // data of a type that is not looked into
+		}
+		if q.Set(m.Question[0].Name, m.Question[0].Qtype) != nil {
+			t.Fatalf("name %q", m.Question[0].Name)
+		}
+		out := a.Append(nil, &q, age, 4096)
+		again := unpack(t, out)
+		if !again.Truncated && len(again.Answer) != len(m.Answer) {
+			t.Errorf("%v became %v", m, again)
+		}
+		if again, err := wire.Scan(out); err != nil {
+			t.Errorf("what is appended cannot be read: %v %v", err, again)
+		}
+	})
+}

@@ -1,0 +1,264 @@
+package relay
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"log/slog"
+	"net"
+	"sync"
+	"syscall"
+	"time"
+
+	"github.com/switchyard-proxy/switchyard/relay/config"
+	"github.com/switchyard-proxy/switchyard/relay/dns"
+	"github.com/switchyard-proxy/switchyard/relay/dns/fakeip"
+	"github.com/switchyard-proxy/switchyard/relay/dns/wire"
+	dnsproxy "github.com/switchyard-proxy/switchyard/relay/outbound/dns"
+)
+
+// dnsService is what of DNS outlives a configuration: the listener, the leases' keepers, and the
+// questions that are being asked.
+type dnsService struct {
+	log     *slog.Logger
+	life    *dns.Life
+	mapping *dns.Mapping
+
+	ctx     context.Context
+	end     context.CancelFunc
+	running sync.WaitGroup
+
+	// Changed under Relay.applying.
+	live    *dnsListener
+	pools   map[*fakeip.Pool]context.CancelFunc
+	servers map[*dns.Server]bool
+}
+
+// dnsListener is the listener that serves, and its end.
+type dnsListener struct {
+	*dns.Listener
+	addr   string
+	cancel context.CancelFunc
+	ended  chan struct{}
+}
+
+func newDNSService(log *slog.Logger) *dnsService {
+	s := &dnsService{
+		log: log, life: dns.NewLife(), mapping: dns.NewMapping(),
+		pools: make(map[*fakeip.Pool]context.CancelFunc), servers: make(map[*dns.Server]bool),
+	}
+	s.ctx, s.end = context.WithCancel(context.Background())
+	return s
+}
+
+// dnsChange is a prepared change.
+type dnsChange struct {
+	service *dnsService
+	next    *naming
+	fresh   *dnsListener // nil: none is new
+	keep    bool         // the one that serves stays
+}
+
+// prepare binds the address of c, unless it is bound already.
+func (s *dnsService) prepare(c *config.Config, next *naming) (*dnsChange, error) {
+	change := &dnsChange{service: s, next: next}
+	addr := c.DNS.Listen
+	if !c.DNS.Enable || addr == "" {
+		return change, nil
+	}
+	if s.live != nil && s.live.addr == addr {
+		change.keep = true
+		return change, nil
+	}
+	l, err := dns.Listen(addr, false, s.log)
+	if errors.Is(err, syscall.EADDRINUSE) && s.live != nil && samePort(addr, s.live.addr) && s.live.Share() == nil {
+		l, err = dns.Listen(addr, true, s.log)
+	}
+	switch {
+	case errors.Is(err, syscall.EACCES):
+		return nil, fmt.Errorf("dns.listen: %w: ports below 1024 need root or the capability net_bind_service", err)
+	case errors.Is(err, syscall.EADDRINUSE):
+		return nil, fmt.Errorf("dns.listen: %w: another name server, such as systemd-resolved, may have it", err)
+	case err != nil:
+		return nil, fmt.Errorf("dns.listen: %w", err)
+	}
+	change.fresh = &dnsListener{Listener: l, addr: addr}
+	return change, nil
+}
+
+func samePort(a, b string) bool {
+	_, p, errA := net.SplitHostPort(a)
+	_, q, errB := net.SplitHostPort(b)
+	return errA == nil && errB == nil && p == q
+}
+
+// Abort frees what was bound.
+func (d *dnsChange) Abort() {
+	if d.fresh != nil {
+		_ = d.fresh.Close()
+	}
+}
+
+// Commit serves by the new configuration and retires what it has no more.
+func (d *dnsChange) Commit() {
+	s := d.service
+	d.next.evict()
+	s.keepPools(d.next)
+	old := s.live
+	switch {
+	case d.keep:
+		old.Use(d.next.handler)
+		old = nil
+	case d.fresh != nil:
+		d.fresh.Use(d.next.handler)
+		s.serve(d.fresh)
+		s.live = d.fresh
+	default:
+		s.live = nil
+	}
+	if old != nil {
+		old.cancel()
+		<-old.ended // a port that is gone is gone when the change is answered
+	}
+	s.keepServers(d.next)
+}
+
+func (s *dnsService) serve(l *dnsListener) {
+	var ctx context.Context
+	ctx, l.cancel = context.WithCancel(s.ctx)
+	l.ended = make(chan struct{})
+	s.running.Go(func() {
+		defer close(l.ended)
+		l.Serve(ctx)
+	})
+	s.log.Info("DNS server listening at " + l.Addr().String())
+}
+
+// keepPools lets the pools of n keep their leases, and those that are gone keep them a last time.
+func (s *dnsService) keepPools(n *naming) {
+	used := make(map[*fakeip.Pool]bool, len(n.pools))
+	for _, p := range n.pools {
+		used[p] = true
+		if s.pools[p] != nil {
+			continue
+		}
+		ctx, cancel := context.WithCancel(s.ctx)
+		s.pools[p] = cancel
+		s.running.Go(func() { logLeases(s.log, p.Serve(ctx)) })
+	}
+	for p, cancel := range s.pools {
+		if !used[p] {
+			cancel()
+			delete(s.pools, p)
+		}
+	}
+}
+
+// serverRest is how long a name server that is used no more may still answer what it was asked.
+const serverRest = 6 * time.Second
+
+// keepServers closes the name servers that n has no more, once they have answered.
+func (s *dnsService) keepServers(n *naming) {
+	used := make(map[*dns.Server]bool, len(n.upstreams))
+	for _, u := range n.upstreams {
+		used[u] = true
+		s.servers[u] = true
+	}
+	var gone []*dns.Server
+	for u := range s.servers {
+		if !used[u] {
+			gone = append(gone, u)
+			delete(s.servers, u)
+		}
+	}
+	if len(gone) == 0 {
+		return
+	}
+	s.running.Go(func() {
+		timer := time.NewTimer(serverRest)
+		defer timer.Stop()
+		select {
+		case <-timer.C:
+		case <-s.ctx.Done():
+		}
+		closeServers(gone, s.log)
+	})
+}
+
+func closeServers(list []*dns.Server, log *slog.Logger) {
+	for _, u := range list {
+		if err := u.Upstream.Close(); err != nil {
+			log.Debug("close a name server", "server", u.Spec.String(), slog.Any("err", err))
+		}
+	}
+}
+
+// stop ends all of it. No change is under way.
+func (s *dnsService) stop() {
+	s.end()
+	s.life.Close()
+	var left []*dns.Server
+	for u := range s.servers {
+		left = append(left, u)
+	}
+	closeServers(left, s.log)
+	s.running.Wait()
+}
+
+// QueryDNS resolves through name servers, the cache and policies included; hosts and fake addresses are
+// left out. It returns a whole response, whose TTLs count down.
+func (r *Relay) QueryDNS(ctx context.Context, name string, kind uint16) ([]byte, error) {
+	n := r.current.Load().naming
+	if n.handler == nil {
+		return nil, dns.ErrDisabled
+	}
+	var q wire.Query
+	if err := q.Set(name, kind); err != nil {
+		return nil, err
+	}
+	f, err := n.main.Exchange(ctx, &q)
+	if err != nil {
+		return nil, err
+	}
+	return f.Plain(), nil
+}
+
+// AnswerDNS answers a message as the DNS server does; a nil answer is that it is none.
+func (r *Relay) AnswerDNS(ctx context.Context, message []byte) ([]byte, error) {
+	h := r.current.Load().naming.handler
+	if h == nil {
+		return nil, dns.ErrDisabled
+	}
+	return dns.Respond(ctx, h, message, false), nil
+}
+
+// FlushDNS forgets what name servers have answered.
+func (r *Relay) FlushDNS() error {
+	for _, c := range r.current.Load().naming.caches {
+		c.Flush()
+	}
+	return nil
+}
+
+// FlushFakeIP forgets all fake addresses.
+func (r *Relay) FlushFakeIP() error {
+	var errs []error
+	for _, p := range r.current.Load().naming.pools {
+		errs = append(errs, p.Flush())
+	}
+	return errors.Join(errs...)
+}
+
+// serveDNS answers what comes over a stream.
+func serveDNS(ctx context.Context, c net.Conn, answer dnsproxy.Answer) {
+	dns.ServeStream(ctx, c, answer)
+}
+
+// answerDNS answers a message for the node of type dns.
+func (r *Relay) answerDNS(ctx context.Context, message []byte, datagram bool) []byte {
+	h := r.current.Load().naming.handler
+	if h == nil {
+		return nil
+	}
+	return dns.Respond(ctx, h, message, datagram)
+}
