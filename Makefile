@@ -61,13 +61,13 @@ cross: ## build for every system we support
 	  echo "build $$t"; GOOS=$${t%/*} GOARCH=$${t#*/} CGO_ENABLED=0 $(GO) build -o /dev/null ./cmd/switchyard; done
 
 bench-deps: ## install the peers that bench measures beside us (Debian)
-	apt-get update -qq && apt-get install -y -qq haproxy squid microsocks
+	apt-get update -qq && apt-get install -y -qq haproxy squid microsocks unbound dnsmasq-base
 
 bench: build ## measure beside the peers that are installed
 	$(GO) run ./tests/bench -binary ./$(BIN)
 	$(MAKE) bench-rules
 
-bench-rules: build ## what rules cost, by themselves and behind a connection
+bench-rules: build ## what rules cost, by themselves and behind a connection; what fake addresses cost
 	$(GO) run ./tests/bench/figures
 	$(GO) run ./tests/bench -binary ./$(BIN) -rules
 

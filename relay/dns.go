@@ -9,6 +9,7 @@ import (
 	"net/netip"
 	"reflect"
 	"strings"
+	"sync"
 
 	"github.com/switchyard-proxy/switchyard/relay/config"
 	"github.com/switchyard-proxy/switchyard/relay/dns"
@@ -69,6 +70,7 @@ func (b *builder) names() {
 	if !c.Enable {
 		return
 	}
+	b.checkLoops()
 	n.ipv6 = n.ipv6 && c.IPv6
 	if b.relay.engine == nil {
 		return // only judged
@@ -195,7 +197,7 @@ func (n *namingBuilder) setsOf(names config.Names, at config.Pos, path string) (
 			n.report(at, path, err.Error())
 			return
 		}
-		list = append(list, setOfNames{set})
+		list = append(list, setOfNames{set: set})
 	}
 	for _, name := range names.GeoSites {
 		add(n.ruleEnv().GeoSite(strings.ToLower(name)))
@@ -238,7 +240,7 @@ func (n *namingBuilder) fallback(via string) *dns.Fallback {
 	}
 	only := n.setsOf(config.Names{GeoSites: filter.GeoSite}, config.Pos{}, "dns.fallback-filter.geosite")
 	if set, err := domains.Build(); err == nil && set.Len() > 0 {
-		only = append(only, set)
+		only = append(only, setOfNames{domains: set})
 	}
 	if len(only) > 0 {
 		fb.Names = only
@@ -265,8 +267,9 @@ func holdsAddr(set *rule.Set, ip netip.Addr) bool {
 	return c != nil && c.Prefixes != nil && c.Prefixes.Has(ip) != c.Not
 }
 
-// anyOf holds a name that one of its sets holds.
-type anyOf []dns.Matcher
+// anyOf holds a name that one of its sets holds. It is no list of dns.Matcher, so that a name which is
+// looked for can stay on the stack.
+type anyOf []setOfNames
 
 // Has implements dns.Matcher.
 func (a anyOf) Has(n *match.Name) bool {
@@ -278,11 +281,17 @@ func (a anyOf) Has(n *match.Name) bool {
 	return false
 }
 
-// setOfNames is a rule set or a list of sites, as its content is now.
-type setOfNames struct{ set *rule.Set }
+// setOfNames is a set of patterns, or a rule set or a list of sites, as its content is now.
+type setOfNames struct {
+	domains *match.Domains
+	set     *rule.Set
+}
 
 // Has implements dns.Matcher.
 func (s setOfNames) Has(n *match.Name) bool {
+	if s.domains != nil {
+		return s.domains.Has(n)
+	}
 	c := s.set.Content()
 	switch {
 	case c == nil:
@@ -290,11 +299,25 @@ func (s setOfNames) Has(n *match.Name) bool {
 	case c.Domains != nil:
 		return c.Domains.Has(n) != c.Not
 	case c.Rules != nil:
-		f := flow.Flow{To: flow.Addr{Host: n.String()}, LookedUp: true, Process: flow.Process{LookedUp: true}}
-		hit := c.Rules.Match(&f, 0)
-		return (hit.Rule != rule.None && hit.Need == rule.NeedNothing) != c.Not
+		hit := matchName(c.Rules, n.String())
+		return (hit.Rule != rule.None) != c.Not
 	}
 	return false
+}
+
+// nameFlows lends flows that are nothing but a name.
+var nameFlows = sync.Pool{New: func() any {
+	return &flow.Flow{LookedUp: true, Process: flow.Process{LookedUp: true}}
+}}
+
+// matchName finds the rule that holds for a name of which nothing else is known. host is not kept.
+func matchName(p *rule.Program, host string) rule.Hit {
+	f := nameFlows.Get().(*flow.Flow)
+	f.To.Host = host
+	hit := p.Match(f, 0)
+	f.To.Host = ""
+	nameFlows.Put(f)
+	return hit
 }
 
 // role is what an address is looked up for.

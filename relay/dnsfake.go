@@ -7,7 +7,6 @@ import (
 	"github.com/switchyard-proxy/switchyard/relay/config"
 	"github.com/switchyard-proxy/switchyard/relay/dns"
 	"github.com/switchyard-proxy/switchyard/relay/dns/fakeip"
-	"github.com/switchyard-proxy/switchyard/relay/flow"
 	"github.com/switchyard-proxy/switchyard/relay/match"
 	"github.com/switchyard-proxy/switchyard/relay/rule"
 )
@@ -106,9 +105,8 @@ func (n *namingBuilder) realByRules() func(host string) bool {
 		real[i] = target == config.RealIP
 	}
 	return func(host string) bool {
-		f := flow.Flow{To: flow.Addr{Host: host}, LookedUp: true, Process: flow.Process{LookedUp: true}}
-		hit := program.Match(&f, 0)
-		return hit.Rule != rule.None && hit.Need == rule.NeedNothing && real[hit.Target]
+		hit := matchName(program, host)
+		return hit.Rule != rule.None && real[hit.Target]
 	}
 }
 

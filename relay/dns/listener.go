@@ -1,6 +1,7 @@
 package dns
 
 import (
+	"bytes"
 	"context"
 	"encoding/binary"
 	"errors"
@@ -8,7 +9,6 @@ import (
 	"log/slog"
 	"net"
 	"net/netip"
-	"runtime"
 	"sync"
 	"sync/atomic"
 	"time"
@@ -25,6 +25,7 @@ const (
 	streamWrite   = 10 * time.Second
 	maxPipelined  = 32 // questions of one connection that are being answered
 	maxQuery      = 4096
+	maxBatch      = 32 // datagrams taken at a time
 	answerTimeout = queryTimeout + time.Second
 )
 
@@ -97,44 +98,52 @@ func (l *Listener) Serve(ctx context.Context) {
 	var live sync.WaitGroup
 	defer live.Wait()
 	defer context.AfterFunc(ctx, func() { _ = l.Close() })()
-	for range min(runtime.GOMAXPROCS(0), 4) {
-		live.Go(func() { l.servePackets(ctx, &live) })
-	}
+	live.Go(func() { l.servePackets(ctx, &live) }) // one: more would wait for each other, and wake each other
 	l.accept(ctx, &live)
 }
 
-// servePackets answers datagrams, one after the other.
+// servePackets answers datagrams, as many at a time as have come.
 func (l *Listener) servePackets(ctx context.Context, live *sync.WaitGroup) {
-	in, out := make([]byte, maxQuery), make([]byte, 0, wire.UDPSize)
+	b, err := l.udp.NewBatch(maxBatch, maxQuery, wire.UDPSize)
+	if err != nil {
+		l.log.Error("DNS over UDP", "err", err)
+		return
+	}
 	var q wire.Query
 	for {
-		n, from, local, err := l.udp.Receive(in)
+		n, err := b.Receive()
 		switch {
 		case ctx.Err() != nil || errors.Is(err, net.ErrClosed):
 			return
 		case err != nil: // such as what a client's system said of an earlier answer
 			continue
 		}
-		answer, ok := l.quick(out, &q, in[:n])
-		if ok {
-			if len(answer) > 0 {
-				_, _ = l.udp.Send(answer, from, local) // a client that is gone does not matter
+		for i := range n {
+			if answer, ok := l.quick(b.Reply(i), &q, b.Packet(i)); ok {
+				b.Answer(i, answer)
+			} else {
+				l.later(ctx, live, b, i)
 			}
-			continue
 		}
-		select {
-		case l.waiting <- struct{}{}:
-		default:
-			continue // the client asks again
-		}
-		packet := append([]byte(nil), in[:n]...)
-		live.Go(func() {
-			defer func() { <-l.waiting }()
-			if answer := l.slow(ctx, packet, true); len(answer) > 0 {
-				_, _ = l.udp.Send(answer, from, local)
-			}
-		})
+		b.Flush()
 	}
+}
+
+// later answers datagram i of a batch once somebody has been asked, unless too many wait already: then the
+// client asks again.
+func (l *Listener) later(ctx context.Context, live *sync.WaitGroup, b *sysnet.Batch, i int) {
+	select {
+	case l.waiting <- struct{}{}:
+	default:
+		return
+	}
+	packet, from, local := bytes.Clone(b.Packet(i)), b.From(i), b.Local(i)
+	live.Go(func() {
+		defer func() { <-l.waiting }()
+		if answer := l.slow(ctx, packet, true); len(answer) > 0 {
+			_, _ = l.udp.Send(answer, from, local) // a client that is gone does not matter
+		}
+	})
 }
 
 // quick answers a datagram where nobody has to be asked; an empty answer is that there is to be none.

@@ -68,7 +68,7 @@ func (b *bench) measureAll(ctx context.Context) error {
 // measure takes one sample with a fresh proxy; ok is false when the peer has no door for r.
 func (b *bench) measure(ctx context.Context, p peer, r row) (s sample, ok bool) {
 	s = sample{Row: r.Title, Peer: p.Name}
-	x, err := p.start(ctx, b.dir, b.origin)
+	x, err := p.start(ctx, b.dir, setting{origin: b.origin, dns: r.DNS})
 	if err != nil {
 		s.Fail = err.Error()
 		return s, true

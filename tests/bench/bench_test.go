@@ -3,12 +3,15 @@
 package main
 
 import (
+	"bytes"
 	"errors"
 	"os"
 	"strings"
 	"sync/atomic"
 	"testing"
 	"time"
+
+	"github.com/miekg/dns"
 )
 
 // TestLoads runs every load straight against the origin, without a proxy.
@@ -49,6 +52,7 @@ func TestLoads(t *testing.T) {
 	// The largest body comes in many reads.
 	f(job{Load: "http", Door: web, Max: 20, Size: 1 << 10}, 20)
 	f(job{Load: "http", Door: web, Max: 20, Size: 64 << 10}, 20)
+	f(job{Load: "dns", Door: door{Kind: viaDNS, Addr: o.DNS}, Max: 20}, 20*burstSize)
 }
 
 // bytes is what a unit of j moves.
@@ -102,6 +106,38 @@ func TestReceiveFindsWrongBytes(t *testing.T) {
 	f(whole[:8192]+whole[4096:], "wrong payload")
 	// An end too early.
 	f(whole[:len(whole)-1], "EOF")
+}
+
+func TestAnsweredFindsWrongAnswers(t *testing.T) {
+	m := new(dns.Msg).SetQuestion("a.test.", dns.TypeA)
+	m.Id = 7
+	text, err := m.Pack()
+	if err != nil {
+		t.Fatal(err)
+	}
+	q := &question{text: text, addr: [4]byte{192, 0, 2, 1}}
+	m.Response, m.Compress = true, true
+	m.Answer = []dns.RR{&dns.A{
+		Hdr: dns.RR_Header{Name: "a.test.", Rrtype: dns.TypeA, Class: dns.ClassINET, Ttl: 9}, A: q.addr[:],
+	}}
+	reply, err := m.Pack()
+	if err != nil {
+		t.Fatal(err)
+	}
+	if err := q.answered(reply, 7); err != nil {
+		t.Error(err)
+	}
+	// Another id, a response code, a truncated answer, no answer, another name, another address.
+	for _, at := range []int{1, 3, 2, 7, 13, len(reply) - 1} {
+		bad := bytes.Clone(reply)
+		bad[at] ^= 2
+		if q.answered(bad, 7) == nil {
+			t.Errorf("a change of byte %d passes", at)
+		}
+	}
+	if q.answered(reply[:len(reply)-1], 7) == nil || q.answered(nil, 7) == nil {
+		t.Error("an answer that is too short passes")
+	}
 }
 
 func TestCell(t *testing.T) {

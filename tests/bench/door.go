@@ -23,6 +23,8 @@ const (
 	viaCONNECT kind = "connect" // a tunnel of HTTP
 	viaProxy   kind = "proxy"   // plain HTTP, the request with an absolute URL
 	viaReverse kind = "reverse" // plain HTTP, the proxy knows the origin
+	viaDNS     kind = "dns"     // a name server that forwards to the origin
+	viaFakeIP  kind = "fake-ip" // a name server that gives fake addresses
 )
 
 // door is a way through one proxy to the origin.

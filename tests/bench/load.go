@@ -50,6 +50,8 @@ func loadNamed(name string) (load, error) {
 		return get, nil
 	case "idle":
 		return idle, nil
+	case "dns":
+		return askNames, nil
 	}
 	return nil, fmt.Errorf("unknown load %q", name)
 }

@@ -1,9 +1,9 @@
 //go:build linux
 
-// Command bench measures Switchyard beside Debian's haproxy, squid and microsocks, those of them
-// that are installed. Everything runs on loopback: an origin process, one proxy at a time, and a
-// load process for each measurement. The proxies take turns round by round, so that a noisy
-// machine is noisy to all of them, and what is compared first is the CPU time of the proxy's own
+// Command bench measures Switchyard beside Debian's haproxy, squid, microsocks, unbound and dnsmasq,
+// those of them that are installed. Everything runs on loopback: an origin process, one proxy or name
+// server at a time, and a load process for each measurement. They take turns round by round, so that a
+// noisy machine is noisy to all of them, and what is compared first is the CPU time of their own
 // processes per unit of work, which is steadier than any rate.
 //
 //	go run ./tests/bench -binary ./switchyard [-quick] [-rules] [-only bulk,connect] [-json FILE]
@@ -11,7 +11,7 @@
 // With -rules there is one peer, ours, behind a million rules and behind ten.
 //
 // A new row is one function in a file of its own, row_*.go, and a line in rows (rows.go); a new
-// peer is one function in peers.go.
+// peer is one function in peers.go or peers_dns.go.
 package main
 
 import (

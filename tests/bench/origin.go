@@ -24,6 +24,7 @@ import (
 type addrs struct {
 	TCP  netip.AddrPort `json:"tcp"`  // speaks the protocol of payload.go
 	HTTP netip.AddrPort `json:"http"` // GET /N answers N bytes of the pattern
+	DNS  netip.AddrPort `json:"dns"`  // every name has the address namesAddr, over UDP and TCP
 }
 
 // origin is the process behind all proxies.
@@ -89,11 +90,17 @@ func serveOrigin() (a addrs, closeAll func(), err error) {
 		tcp.Close()
 		return addrs{}, nil, err
 	}
+	names, closeNames, err := serveNames()
+	if err != nil {
+		tcp.Close()
+		web.Close()
+		return addrs{}, nil, err
+	}
 	p := newPattern()
 	go acceptAll(tcp, func(c net.Conn) { serveStream(c, p) })
 	go acceptAll(web, func(c net.Conn) { serveHTTP(c, p) })
-	a = addrs{TCP: addrOf(tcp), HTTP: addrOf(web)}
-	return a, func() { tcp.Close(); web.Close() }, nil
+	a = addrs{TCP: addrOf(tcp), HTTP: addrOf(web), DNS: names}
+	return a, func() { tcp.Close(); web.Close(); closeNames() }, nil
 }
 
 func addrOf(l net.Listener) netip.AddrPort { return l.Addr().(*net.TCPAddr).AddrPort() }

@@ -20,14 +20,21 @@ type peer struct {
 	Note string   // how it runs, for the foot of the table
 	Tell []string // arguments that make it print its version; none when it has no such
 	path string
-	// configure writes what it needs to dir, listens on ports of its own, and returns its
+	// configure writes what it needs to its directory, listens on ports of its own, and returns its
 	// arguments and its doors.
-	configure func(dir string, o addrs) (args []string, doors map[kind]netip.AddrPort, err error)
+	configure func(s setting) (args []string, doors map[kind]netip.AddrPort, err error)
+}
+
+// setting is what a peer is configured for.
+type setting struct {
+	dir    string // of its own
+	origin addrs
+	dns    kind // of the row
 }
 
 // peers returns all of them, installed or not.
 func peers(binary string) []peer {
-	return []peer{switchyard(binary), haproxy(), squid(), microsocks()}
+	return []peer{switchyard(binary), haproxy(), squid(), microsocks(), unbound(), dnsmasq()}
 }
 
 // installed splits peers into those that are here and the names of the others. Without ours
@@ -87,8 +94,8 @@ func withRules(binary, name string, n int) peer {
 		Name: name,
 		Tell: []string{"-v"},
 		path: binary,
-		configure: func(dir string, _ addrs) ([]string, map[kind]netip.AddrPort, error) {
-			port, err := freePorts(2)
+		configure: func(s setting) ([]string, map[kind]netip.AddrPort, error) {
+			port, err := freePorts(3)
 			if err != nil {
 				return nil, nil, err
 			}
@@ -99,11 +106,17 @@ func withRules(binary, name string, n int) peer {
 				fmt.Fprintf(&b, "- DOMAIN-SUFFIX,site%d.example%d.test,REJECT\n", i, i%977)
 			}
 			b.WriteString("- MATCH,DIRECT\n")
-			file, err := writeConfig(dir, "config.yaml", b.String())
 			doors := map[kind]netip.AddrPort{
 				viaSOCKS5: port[0], viaName: port[0], viaCONNECT: port[0], viaProxy: port[0],
 			}
-			return []string{"-d", dir, "-f", file}, doors, err
+			if s.dns != "" {
+				mode := map[kind]string{viaDNS: "redir-host", viaFakeIP: "fake-ip"}[s.dns]
+				fmt.Fprintf(&b, "dns: {enable: true, listen: %q, enhanced-mode: %s, nameserver: [%q]}\n",
+					port[2], mode, s.origin.DNS)
+				doors[s.dns] = port[2]
+			}
+			file, err := writeConfig(s.dir, "config.yaml", b.String())
+			return []string{"-d", s.dir, "-f", file}, doors, err
 		},
 	}
 }
@@ -115,12 +128,12 @@ func haproxy() peer {
 			"nbthread 2, no log",
 		Tell: []string{"-v"},
 		path: "haproxy",
-		configure: func(dir string, o addrs) ([]string, map[kind]netip.AddrPort, error) {
+		configure: func(s setting) ([]string, map[kind]netip.AddrPort, error) {
 			port, err := freePorts(2)
 			if err != nil {
 				return nil, nil, err
 			}
-			file, err := writeConfig(dir, "haproxy.cfg", fmt.Sprintf(`global
+			file, err := writeConfig(s.dir, "haproxy.cfg", fmt.Sprintf(`global
   nbthread 2
   maxconn 6000
   tune.pipesize 1048576
@@ -139,7 +152,7 @@ listen http
   bind %s
   http-reuse always
   server origin %s
-`, port[0], o.TCP, port[1], o.HTTP))
+`, port[0], s.origin.TCP, port[1], s.origin.HTTP))
 			doors := map[kind]netip.AddrPort{viaTCP: port[0], viaReverse: port[1]}
 			return []string{"-db", "-f", file}, doors, err
 		},
@@ -152,16 +165,16 @@ func squid() peer {
 		Note: "one process (-N), no cache, no access log",
 		Tell: []string{"-v"},
 		path: "squid",
-		configure: func(dir string, _ addrs) ([]string, map[kind]netip.AddrPort, error) {
+		configure: func(s setting) ([]string, map[kind]netip.AddrPort, error) {
 			port, err := freePorts(1)
 			if err != nil {
 				return nil, nil, err
 			}
-			as, err := squidUser(dir)
+			as, err := squidUser(s.dir)
 			if err != nil {
 				return nil, nil, err
 			}
-			file, err := writeConfig(dir, "squid.conf", fmt.Sprintf(`http_port %s
+			file, err := writeConfig(s.dir, "squid.conf", fmt.Sprintf(`http_port %s
 %s
 http_access allow localhost
 http_access deny all
@@ -177,7 +190,7 @@ dns_nameservers 127.0.0.1
 visible_hostname bench.invalid
 shutdown_lifetime 0 seconds
 max_filedescriptors 16384
-`, port[0], as, dir))
+`, port[0], as, s.dir))
 			doors := map[kind]netip.AddrPort{viaCONNECT: port[0], viaProxy: port[0]}
 			return []string{"-N", "-f", file}, doors, err
 		},
@@ -209,7 +222,7 @@ func microsocks() peer {
 		Name: "microsocks",
 		Note: "a thread per connection, its log thrown away",
 		path: "microsocks",
-		configure: func(string, addrs) ([]string, map[kind]netip.AddrPort, error) {
+		configure: func(setting) ([]string, map[kind]netip.AddrPort, error) {
 			port, err := freePorts(1)
 			if err != nil {
 				return nil, nil, err

@@ -29,12 +29,13 @@ type proxy struct {
 const readyLimit = 60 * time.Second
 
 // start runs p, and returns when all its doors accept. The caller stops it.
-func (p peer) start(ctx context.Context, parent string, o addrs) (*proxy, error) {
+func (p peer) start(ctx context.Context, parent string, s setting) (*proxy, error) {
 	dir, err := os.MkdirTemp(parent, p.Name+"-")
 	if err != nil {
 		return nil, err
 	}
-	args, doors, err := p.configure(dir, o)
+	s.dir = dir
+	args, doors, err := p.configure(s)
 	if err != nil {
 		return nil, err
 	}

@@ -70,6 +70,9 @@ func (r *report) print(w io.Writer) {
 			if m.More {
 				better = "more"
 			}
+			if m.Goal != "" {
+				better += ", " + m.Goal
+			}
 			fmt.Fprintf(w, "| %s | %s | %s |", row.Title, m.Unit, better)
 			for _, p := range r.peers {
 				fmt.Fprintf(w, " %s |", r.cell(row, m, p.Name))

@@ -15,6 +15,7 @@ type row struct {
 	Group   string // what -only selects
 	Title   string
 	Doors   []kind // in order of preference: the first that a peer has is used
+	DNS     kind   // viaDNS or viaFakeIP: Switchyard has DNS too, and answers in this way
 	Job     job    // what the load process does; its Door is filled in for each peer
 	Metrics []metric
 }
@@ -22,7 +23,8 @@ type row struct {
 // A metric is one line of the table.
 type metric struct {
 	Unit string
-	More bool // more is better
+	More bool   // more is better
+	Goal string // what Switchyard should reach
 	Of   func(sample) float64
 }
 
@@ -31,7 +33,7 @@ func rows(p plan) []row {
 	if p.Rules {
 		return connectRows(p)
 	}
-	return slices.Concat(bulkRows(p), connectRows(p), httpRows(p), idleRows(p))
+	return slices.Concat(bulkRows(p), connectRows(p), httpRows(p), idleRows(p), dnsRows(p))
 }
 
 func groups(all []row) []string {

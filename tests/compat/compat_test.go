@@ -36,7 +36,7 @@ socks-port: 17881
 authentication: ["u:p"]
 unified-delay: true
 `
-	withUser = bare + `
+	withUser = bare + plainDNS + `
 mixed-port: 17890
 proxies:
   - {name: a, type: direct}
@@ -46,12 +46,25 @@ proxy-groups:
   - {name: Sel, type: select, proxies: [socks-ok]}
 rules: ["DOMAIN,t.test,T", "MATCH,DIRECT"]
 `
-	withLAN = bare + noGeo + `
+	lan = bare + noGeo + `
 ipv6: false
 proxies: [{name: a, type: direct}]
 rules: ["GEOIP,LAN,a"]
 `
-	noGeo = `
+	withLAN   = lan + plainDNS
+	plainDNS  = `dns: {enable: true, enhanced-mode: normal, nameserver: ["127.0.0.1:15353"]}`
+	redirHost = lan + `
+dns: {enable: true, listen: "127.0.0.1:11053", enhanced-mode: redir-host, nameserver: ["127.0.0.1:15353"]}
+hosts: {hosty.test: 127.9.9.9}
+`
+	fakeIP = bare + `
+mixed-port: 17890
+dns: {enable: true, listen: "127.0.0.1:11053", enhanced-mode: fake-ip, fake-ip-range: 198.18.0.1/16, nameserver: ["127.0.0.1:15353"]}
+proxy-groups: [{name: Sel, type: select, proxies: [DIRECT]}]
+rules: ["DOMAIN-SUFFIX,sel.test,Sel", "MATCH,DIRECT"]
+`
+	withDoH = bare + "external-doh-server: /dns-query\n"
+	noGeo   = `
 geox-url:
   mmdb: "http://127.0.0.1:18099/none.mmdb"
   geosite: "http://127.0.0.1:18099/none.dat"
@@ -76,6 +89,10 @@ var homes = []struct{ samples, config string }{
 	{`configs-get-minimal|group-only-global|rules-empty|providers-rules-empty`, bare},
 	{`connections-(inbound-user|global-mode)`, withUser},
 	{`connections-(ip-target|resolved-host)`, withLAN},
+	{`doh-absent`, bare},
+	{`doh-disabled|dns-query-disabled|cache-fakeip-flush-dns-off`, withDoH},
+	{`connections-fakeip-entry`, fakeIP},
+	{`connections-redirhost-entry|(cache-fakeip-flush|dns-query)-redirhost.*|dns-aaaa-ipv6-disabled`, redirHost},
 	{`configs-geo-refused`, bare + needASN},
 	{`configs-geo-sticky-failure`, bare + noGeo},
 	{`upgrade-geo-refused`, bare + needGeoSite},
@@ -99,16 +116,16 @@ var before = []struct {
 		h.waitFlows(1)
 	}},
 	{`connections-entry-socks5`, func(h *home) {
-		h.say("17890", "\x05\x01\x00\x05\x01\x00\x03\x09localhost"+h.portBytes("18093"), 12)
+		h.say("17890", "\x05\x01\x00\x05\x01\x00\x03\x0bdirect.test"+h.portBytes("18093"), 12)
 	}},
 	{`connections-entry-socks4`, func(h *home) {
-		h.say("17890", "\x04\x01"+h.portBytes("18093")+"\x00\x00\x00\x01usr\x00localhost\x00", 8)
+		h.say("17890", "\x04\x01"+h.portBytes("18093")+"\x00\x00\x00\x01usr\x00direct.test\x00", 8)
 	}},
 	{`connections-entry-subrule`, func(h *home) { h.connect("17890", "z.sub.test:18093", "") }},
 	{`connections-list`, func(h *home) {
 		h.must("PUT", "/proxies/Auto", `{"name":"http-ok"}`)
 		h.connect("17890", "direct.test:18093", "")
-		h.say("17890", "\x05\x01\x00\x05\x01\x00\x03\x09localhost"+h.portBytes("18093"), 12)
+		h.say("17890", "\x05\x01\x00\x05\x01\x00\x03\x0bdirect.test"+h.portBytes("18093"), 12)
 		h.connect("17890", "auto.test:18093", "")
 	}},
 	{`connections-ip-target`, func(h *home) { h.connect("17880", "127.0.0.1:18093", "u:p") }},
@@ -122,6 +139,13 @@ var before = []struct {
 		h.must("PUT", "/configs", "{}")
 	}},
 	{`upgrade-geo-refused`, func(h *home) { h.WaitLog(h.t, "can't download GeoSite database file") }},
+	{`dns-query-cached-ttl`, func(h *home) { h.Do(h.t, "GET", "/dns/query?name=ttl.test", "") }},
+	{`doh-(get|post|slash|sub)`, func(h *home) { // the second name that gets an address
+		h.must("POST", "/cache/fakeip/flush", "")
+		h.must("GET", "/dns-query?dns=AAEBAAABAAAAAAAABWZha2UwBHRlc3QAAAEAAQ", "")
+	}},
+	{`connections-fakeip-entry`, func(h *home) { h.connect("17890", h.resolve("fk.sel.test")+":18093", "u:p") }},
+	{`connections-redirhost-entry`, func(h *home) { h.connect("17880", h.resolve("mapped.test")+":18093", "u:p") }},
 	{`connections-inbound-user`, func(h *home) { h.connect("17880", "t.test:18093", "u:p") }},
 	{`connections-global-mode`, func(h *home) {
 		h.must("PATCH", "/configs", `{"mode":"global"}`)

@@ -17,6 +17,7 @@ import (
 	"testing"
 	"time"
 
+	"github.com/miekg/dns"
 	"go.yaml.in/yaml/v4"
 
 	"github.com/switchyard-proxy/switchyard/tests/testkit"
@@ -33,12 +34,9 @@ type home struct {
 	dirty bool     // something may have changed since the last reset
 }
 
-var (
-	labPort = regexp.MustCompile(`\b1[5-9][0-9]{3}\b`)
-	labName = regexp.MustCompile(`\b(direct|other|t)\.test\b`) // names that the lab resolved to 127.0.0.1
-)
+var labPort = regexp.MustCompile(`\b1[15-9][0-9]{3}\b`)
 
-// text is recorded text as it is here: with our ports, names and folders.
+// text is recorded text as it is here: with our ports and folders.
 func (h *home) text(s string) string {
 	s = labPort.ReplaceAllStringFunc(s, func(port string) string {
 		if h.ports[port] == "" {
@@ -46,7 +44,6 @@ func (h *home) text(s string) string {
 		}
 		return h.ports[port]
 	})
-	s = labName.ReplaceAllString(s, "localhost")
 	if h.Daemon != nil {
 		s = strings.NewReplacer("<home>", h.Home, "<run>", filepath.Dir(h.Home), "<tmp>", os.TempDir()).Replace(s)
 	}
@@ -104,8 +101,7 @@ func (h *home) loadProviders() {
 
 // laterKeys are sections that this version refuses, or leaves out.
 var laterKeys = []string{
-	"dns", "sniffer", "hosts", "tunnels", "listeners", "proxy-providers",
-	"external-ui", "external-ui-url", "external-doh-server",
+	"sniffer", "tunnels", "listeners", "proxy-providers", "external-ui", "external-ui-url",
 }
 
 // laterGroupKeys are keys of groups that this version refuses.
@@ -216,6 +212,16 @@ func (h *home) dial(port string) net.Conn {
 	h.t.Cleanup(func() { c.Close() })
 	h.flows, h.dirty = append(h.flows, c), true
 	return c
+}
+
+// resolve asks the daemon's DNS server for the address of a name.
+func (h *home) resolve(name string) string {
+	h.t.Helper()
+	m, _, err := new(dns.Client).Exchange(new(dns.Msg).SetQuestion(dns.Fqdn(name), dns.TypeA), h.addr("11053"))
+	if err != nil || len(m.Answer) != 1 {
+		h.t.Fatalf("%s: %v, %v", name, m, err)
+	}
+	return m.Answer[0].(*dns.A).A.String()
 }
 
 // connect opens a flow with HTTP CONNECT, with user and password if login is not empty.

@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"io"
 	"maps"
+	"math"
 	"net"
 	"net/http"
 	"os"
@@ -146,6 +147,8 @@ func (s *sample) compare(a *answer) (differences []string) {
 	}
 	var got any = a.body
 	switch want, isText := s.Response.Body.(string); {
+	case a.header.Get("Content-Type") == "application/dns-message":
+		got = string([]rune(a.body)) // it was recorded as if it were text
 	case isText && want == "<binary gzip pprof>":
 		if !strings.HasPrefix(a.body, "\x1f\x8b") {
 			differ("body", "%.40q, not gzip", a.body)
@@ -202,6 +205,9 @@ func compareJSON(at string, want, got any, differ func(where, format string, arg
 	default:
 		if strings.HasSuffix(at, ".updatedAt") {
 			want, got = want == never, got == never
+		}
+		if strings.HasSuffix(at, ".TTL") { // it counts down
+			want, got = true, math.Abs(got.(float64)-want.(float64)) <= 10
 		}
 		if !volatile.MatchString(at) && want != got {
 			differ(at, "%#v, not %#v", got, want)

@@ -16,6 +16,8 @@ import (
 	"testing"
 	"time"
 
+	"github.com/miekg/dns"
+
 	"github.com/switchyard-proxy/switchyard/tests/testkit"
 )
 
@@ -62,6 +64,7 @@ func startServers(t *testing.T, lab string) *servers {
 	serve("18093", echo)
 	serve("18090", func(c net.Conn) { socks(c, s.ports["18093"]) })
 	serve("18091", func(c net.Conn) { httpProxy(c, s.ports["18093"]) })
+	s.ports["15353"] = nameServer(t)
 	provider := httptest.NewServer(s.files)
 	t.Cleanup(provider.Close)
 	_, s.ports["18081"], _ = net.SplitHostPort(provider.Listener.Addr().String())
@@ -110,6 +113,75 @@ func forward(c net.Conn, r io.Reader, origin, yes string) {
 	_, _ = io.WriteString(c, yes)
 	go func() { _, _ = io.Copy(up, r) }()
 	_, _ = io.Copy(c, up)
+}
+
+// nameServer answers DNS over UDP, and returns its port.
+func nameServer(t *testing.T) (port string) {
+	c, err := net.ListenPacket("udp", "127.0.0.1:0")
+	if err != nil {
+		t.Fatal(err)
+	}
+	s := &dns.Server{PacketConn: c, Handler: dns.HandlerFunc(resolve)}
+	go func() { _ = s.ActivateAndServe() }()
+	t.Cleanup(func() { c.Close() })
+	_, port, _ = net.SplitHostPort(c.LocalAddr().String())
+	return port
+}
+
+// zone is what every name has, by type.
+var zone = map[uint16][]string{
+	dns.TypeA:     {"A 127.0.0.1"},
+	dns.TypeAAAA:  {"AAAA ::1"},
+	dns.TypeTXT:   {`TXT "hello" "v=spf1 "`},
+	dns.TypeMX:    {"MX 10 mx.test."},
+	dns.TypeNS:    {"NS ns1.test."},
+	dns.TypeSRV:   {"SRV 1 2 443 srv.test."},
+	dns.TypeHTTPS: {`HTTPS 1 . alpn="h2"`},
+}
+
+// resolve answers by the first word of the name.
+func resolve(w dns.ResponseWriter, q *dns.Msg) {
+	m := new(dns.Msg).SetReply(q)
+	m.RecursionAvailable = true
+	name := q.Question[0].Name
+	data := zone[q.Question[0].Qtype]
+	switch word, _, _ := strings.Cut(name, "."); word {
+	case "slow":
+		return
+	case "nx":
+		m.Rcode, data = dns.RcodeNameError, nil
+		m.Ns = records(". 30 IN SOA ns.test. admin.test. 1 2 3 4 5")
+	case "servfail":
+		m.Rcode, data = dns.RcodeServerFailure, nil
+	case "refused":
+		m.Rcode, data = dns.RcodeRefused, nil
+	case "empty":
+		data = nil
+	case "cname":
+		m.Answer = records(name+" 60 IN CNAME real.test.", "real.test. 60 IN A 127.0.0.1")
+		data = nil
+	case "multi":
+		data = []string{"A 127.0.0.1", "A 127.0.0.2", "A 127.0.0.3"}
+	}
+	for _, d := range data {
+		m.Answer = append(m.Answer, records(name+" 60 IN "+d)...)
+	}
+	if q.Question[0].Qtype == dns.TypeMX {
+		m.Extra = records("mx.test. 60 IN A 127.0.0.9")
+	}
+	_ = w.WriteMsg(m)
+}
+
+// records reads lines of a zone file.
+func records(lines ...string) (list []dns.RR) {
+	for _, line := range lines {
+		rr, err := dns.NewRR(line)
+		if err != nil {
+			panic(err) // a mistake in this file
+		}
+		list = append(list, rr)
+	}
+	return list
 }
 
 // files is the lab's provider server.

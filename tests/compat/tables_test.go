@@ -3,10 +3,6 @@ package compat
 // later names the samples of what this version has not got, as regular expressions, and what they
 // wait for.
 var later = []struct{ samples, what string }{
-	{`(cache|dns|doh)-.*`, "the resolver"},
-	{`configs-put-dns-.*|configs-put-payload-dns-.*`, "the resolver"},
-	{`configs-put-payload-hosts-.*`, "hosts"},
-	{`connections-(fakeip|redirhost)-entry`, "the resolver"},
 	{`connections-sniffed-entry|configs-patch-sniffing-true|configs-put-payload-sniffer-bad`, "the sniffer"},
 	{`delay-.*|group-delay-.*|proxy-get-(after-.*|history-capped)`, "delay tests"},
 	{`group-get(-after-bad-delay)?|proxy-(get|put|delete)-(fallback|loadbalance|relay|urltest).*|connections-entry-chain`, "groups that choose by themselves"},
@@ -26,6 +22,7 @@ var later = []struct{ samples, what string }{
 var deviations = []struct{ samples, what, why string }{
 	{`.*`, `body\.code: added`, "errors say in a word what went wrong"},
 	{`root-get`, `body\.hello: "switchyard", not .*`, "our name"},
+	{`cache-dns-flush`, `status: 204, not 404: `, "newer versions of the family have it"},
 	{`configs-patch-null`, `status: 204, not 0: `, "A1: null is as if absent"},
 	{`configs-patch-port-(70000|negative|conflict-self)`, `status: 400, not 204: .*`, "A15: a port that cannot be is an error"},
 	{`configs-patch-port-in-use|configs-put-port-conflict-force`, `status: 500, not 204: .*"step":"inbounds".*`, "A15: a port that cannot be bound is an error, and nothing changes"},
@@ -41,6 +38,7 @@ var deviations = []struct{ samples, what, why string }{
 	{`configs-geo-refused|upgrade-geo-refused`, `body\.message: "can't download (ASN|GeoSite) database file: http://127\.0\.0\.1:\d+: dial tcp .*`, "A20: the text says why; of a URL it names the host alone, since the rest may be a secret"},
 	{`configs-geo-sticky-failure`, `status: 204, not 500: `, "A19: what no rule needs is not updated"},
 	{`configs-put-(asn-refused|geodata-mode-refused|geoip-private-needs-db|geoip-refused|geosite-refused)`, `status: 204, not 400: `, "A18, A20: nothing waits for geo data; rules do not match until theirs is there"},
+	{`configs-put-dns-fallback-geoip`, `status: 204, not 400: `, "A18, A20: nothing waits for geo data; until theirs is there answers are doubted"},
 	{`configs-put-geosite-download-fails`, `status: 204, not 0: `, "A18: a download is checked before it is used, and nothing ends the process"},
 	{`connections-entry-subrule`, `body\.connections\[0\]\.metadata\.(process|processPath|uid): .*`, "the rules before it ask for the process, which the lab did not find then"},
 	{`connections-empty`, `body\.connections: array, not null`, "A23: an empty list is a list"},
@@ -52,6 +50,8 @@ var deviations = []struct{ samples, what, why string }{
 	{`debug-pprof-heap-with-secret`, `Vary: "Origin", not ""`, "every answer says what it depends on"},
 	{`(group|prox(y|ies))-.*`, `body.*\.provider-name: added`, "newer versions of the family have it"},
 	{`(group|prox(y|ies))-.*`, `body.*\.(testUrl|emptyFallback): added`, "newer versions of the family have it on every group"},
+	{`dns-query-(bad-name-dots|long-label)`, `body\.message: "not a domain name: .*`, "the text says what is wrong with the name"},
+	{`dns-query-(refused|servfail)`, `body\.message: "all DNS requests failed, first error: udp://127\.0\.0\.1:\d+: (query refused: REFUSED|server failure: SERVFAIL)", not .*`, "the text says which name server failed"},
 	{`group-list|proxies-list`, `body\.proxies(\[[01]\]|\.(Auto|Fall|LBrr|Rel))\.(type|now|fixed|expectedStatus|testUrl|udp): .*`, "these groups are picked by hand until there are groups that choose"},
 	{`proxy-get-bad-escape`, `(Content-Type: "application/json"|Vary: "Origin"|body: .*"code.*"body_invalid.*), not .*`, "every 400 of an operation is JSON"},
 	{`proxy-get-raw-slash`, `(Content-Type: "text/plain; charset=utf-8"|X-Content-Type-Options: "nosniff"|body: "404 page not found.n"), not .*`, "a path that is not in the contract has one answer"},

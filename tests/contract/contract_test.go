@@ -6,6 +6,7 @@ import (
 	"encoding/json"
 	"io"
 	"net/http"
+	"slices"
 	"strings"
 	"sync"
 	"testing"
@@ -24,6 +25,13 @@ mode: rule
 geox-url: {mmdb: 'http://127.0.0.1:1/geo', asn: 'http://127.0.0.1:1/geo', geosite: 'http://127.0.0.1:1/geo'}
 log-level: debug
 secret: s3cret
+external-doh-server: /dns-query
+dns:
+  enable: true
+  enhanced-mode: fake-ip
+  fake-ip-range: 198.18.0.1/16
+  nameserver: ['rcode://success']
+  nameserver-policy: {nx.test: 'rcode://name_error', dead.test: 'tcp://127.0.0.1:1'}
 proxies:
   - {name: Tokyo 01, type: direct}
   - {name: a/b, type: direct}
@@ -114,6 +122,11 @@ func (d *daemon) do(t *testing.T, method, target, body, authorization string) (s
 	return res.StatusCode, e
 }
 
+// told are the codes of answers of 500 and above that are no fault of the daemon.
+var told = []api.ErrorCode{
+	api.ErrorCodeApplyFailed, api.ErrorCodeUpdateFailed, api.ErrorCodeDNSDisabled, api.ErrorCodeResolveFailed, api.ErrorCodeQueryInvalid,
+}
+
 // TestCasesAnswered sends every request made from the contract: a defect is 400, a valid request
 // never is for its form, and nothing is a fault of the daemon.
 func TestCasesAnswered(t *testing.T) {
@@ -125,7 +138,7 @@ func TestCasesAnswered(t *testing.T) {
 			for c := range work {
 				status, e := d.do(t, c.Operation.Method, c.Target, c.Body, "Bearer "+d.Secret)
 				formWrong := status == 400 && e.Code == api.ErrorCodeBodyInvalid
-				fault := status >= 500 && e.Code != api.ErrorCodeApplyFailed && e.Code != api.ErrorCodeUpdateFailed
+				fault := status >= 500 && !slices.Contains(told, e.Code)
 				if formWrong == c.Valid || fault {
 					t.Errorf("%s %.200s (%s) %.200s: %d %s %q; valid: %v",
 						c.Operation.Method, c.Target, c.Name, c.Body, status, e.Code, e.Message, c.Valid)
@@ -259,6 +272,62 @@ func TestRuleProviders(t *testing.T) {
 		route.JSON200.Trace[0].Why != "is switched off" {
 		t.Errorf("%+v, %v", route, err)
 	}
+}
+
+// TestDNS goes through the answers about names.
+func TestDNS(t *testing.T) {
+	d := startDaemon(t)
+	c, err := client.New(d.BaseURL, client.WithSecret(d.Secret), client.WithHTTPClient(d.http))
+	if err != nil {
+		t.Fatal(err)
+	}
+	ctx := t.Context()
+	query := func(name, kind string) *client.QueryDNSResponse {
+		t.Helper()
+		r, err := c.QueryDNSWithResponse(ctx, &api.QueryDNSParams{Name: &name, Type: &kind})
+		if err != nil {
+			t.Fatal(err)
+		}
+		return r
+	}
+	f := func(name, kind string, status int) {
+		t.Helper()
+		r := query(name, kind)
+		if r.JSON200 == nil || r.JSON200.Status != status || len(r.JSON200.Question) != 1 || r.JSON200.Answer != nil {
+			t.Fatalf("%s %s: %s", name, kind, r.Body)
+		}
+	}
+	f("a.test", "A", 0)
+	f("a.test.", "HTTPS", 0)
+	f("", "NS", 0)
+	f("nx.test", "AAAA", 3)
+	if r := query("dead.test", "A"); r.JSON500 == nil || r.JSON500.Code != api.ErrorCodeResolveFailed {
+		t.Errorf("%s", r.Body)
+	}
+	if r := query("a..test", "A"); r.JSON500 == nil || r.JSON500.Code != api.ErrorCodeQueryInvalid {
+		t.Errorf("%s", r.Body)
+	}
+	if r := query("a.test", "a"); r.JSON400 == nil || r.JSON400.Code != api.ErrorCodeQueryInvalid {
+		t.Errorf("%s", r.Body)
+	}
+	flush := func() {
+		t.Helper()
+		if r, err := c.FlushDNSWithResponse(ctx); err != nil || r.StatusCode() != 204 {
+			t.Fatalf("%+v, %v", r, err)
+		}
+		if r, err := c.FlushFakeIPWithResponse(ctx); err != nil || r.StatusCode() != 204 {
+			t.Fatalf("%+v, %v", r, err)
+		}
+	}
+	flush()
+	payload := "secret: s3cret\n"
+	if r, err := c.ReplaceConfigsWithResponse(ctx, nil, api.ConfigSource{Payload: payload}); err != nil || r.StatusCode() != 204 {
+		t.Fatalf("%+v, %v", r, err)
+	}
+	if r := query("a.test", "A"); r.JSON500 == nil || r.JSON500.Code != api.ErrorCodeDNSDisabled {
+		t.Errorf("%s", r.Body)
+	}
+	flush()
 }
 
 // TestStreams reads the first documents of every feed, both ways.

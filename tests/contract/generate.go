@@ -112,6 +112,10 @@ func (g *generator) queryCases(p *openapi3.Parameter) {
 			f("too large", lenient, int64(*s.Max)+1)
 		}
 	}
+	if n := s.MaxLength; n != nil {
+		f("longest", true, strings.Repeat("a", int(*n)))
+		f("too long", lenient, strings.Repeat("a", int(*n)+1))
+	}
 	if s.Type.Is("boolean") {
 		f("word", lenient, "abc")
 	}

@@ -103,6 +103,21 @@ func TestREADME(t *testing.T) {
 			t.Error(body)
 		}
 	})
+	t.Run("dns", func(t *testing.T) {
+		if _, err := exec.LookPath("curl"); err != nil {
+			t.Skip("no curl")
+		}
+		d := testkit.Start(t, config+"external-doh-server: /dns-query\ndns: {enable: true, nameserver: ['rcode://success']}\n")
+		file := filepath.Join(t.TempDir(), "answer.bin")
+		script, _, _ := strings.Cut(example(t, "README.md", "curl"), "\n") // where the API is
+		script += "\n" + strings.Replace(example(t, "README.md", "dns"), "answer.bin", file, 1)
+		if out := runCurl(t, d, script); !strings.Contains(out, `"Question":[{"Name":"example.org.","Qclass":1,"Qtype":28}]`) {
+			t.Error(out)
+		}
+		if b, err := os.ReadFile(file); err != nil || !strings.Contains(string(b), "\x07example\x03org\x00\x00\x01\x00\x01") {
+			t.Errorf("%q, %v", b, err)
+		}
+	})
 	t.Run("sdk", func(t *testing.T) {
 		file := filepath.Join(t.TempDir(), "main.go")
 		if err := os.WriteFile(file, []byte(example(t, "README.md", "sdk")), 0o600); err != nil {

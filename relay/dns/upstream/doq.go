@@ -7,8 +7,6 @@ import (
 	"fmt"
 	"io"
 
-	"github.com/quic-go/quic-go"
-
 	"github.com/switchyard-proxy/switchyard/relay/dns/nameserver"
 	"github.com/switchyard-proxy/switchyard/relay/dns/wire"
 )
@@ -90,7 +88,7 @@ func (l *line) ask(ctx context.Context, query []byte) ([]byte, error) {
 var errProtocol = &safeError{errors.New("the server sends something else than one message on a stream")}
 
 // readOne reads a stream of one message. It bounds itself: the size in front has two bytes.
-func readOne(s *quic.Stream) ([]byte, error) {
+func readOne(s io.Reader) ([]byte, error) {
 	var size [2]byte
 	if _, err := io.ReadFull(s, size[:]); err != nil {
 		return nil, cut(err)

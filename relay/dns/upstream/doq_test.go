@@ -1,6 +1,7 @@
 package upstream
 
 import (
+	"bytes"
 	"context"
 	"encoding/binary"
 	"errors"
@@ -29,7 +30,6 @@ type doqServer struct {
 	frames func(q *dns.Msg) []byte
 	live   sync.WaitGroup
 
-	mu     sync.Mutex
 	socket net.PacketConn
 	at     *quic.Transport
 	closed atomic.Uint64 // the code with which the last connection was closed
@@ -190,4 +190,17 @@ func TestQUICSlow(t *testing.T) {
 	if n := p.accepts.Load(); n != 1 {
 		t.Errorf("%d connections", n)
 	}
+}
+
+func FuzzReadOne(f *testing.F) {
+	f.Add(framed(make([]byte, 12)))
+	f.Add(framed(make([]byte, 11)))
+	f.Add(append(framed(make([]byte, 12)), 0))
+	f.Fuzz(func(t *testing.T, p []byte) {
+		resp, err := readOne(bytes.NewReader(p))
+		good := len(p) >= 14 && int(binary.BigEndian.Uint16(p)) == len(p)-2
+		if good != (err == nil) || good && !bytes.Equal(resp, p[2:]) || err != nil && !errors.Is(err, errProtocol) {
+			t.Errorf("readOne(%x) = %x, %v", p, resp, err)
+		}
+	})
 }

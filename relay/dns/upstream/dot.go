@@ -12,7 +12,7 @@ import (
 type overTLS struct{ *stream }
 
 func newTLS(s *nameserver.Server, c Config) overTLS {
-	conf := tlsConfig(s, c, "dot")
+	conf := tlsConfig(s, c) // without a protocol: servers that know some may not know "dot"
 	return overTLS{newStream(s, func(ctx context.Context) (net.Conn, error) {
 		bare, err := c.Dial(ctx, "tcp", s.Addr)
 		if err != nil {

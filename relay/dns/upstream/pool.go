@@ -45,9 +45,9 @@ type pool[L link] struct {
 	idle     time.Duration
 	patience time.Duration // how long an exchange waits for a connection; 0 is as long as it may
 
-	ctx   context.Context // ends with Close
-	stop  context.CancelFunc
-	live  sync.WaitGroup // opens and closes
+	ctx  context.Context // ends with Close
+	stop context.CancelFunc
+	live sync.WaitGroup // opens and closes
 
 	mu     sync.Mutex
 	slots  []*slot[L]

@@ -158,8 +158,10 @@ func restart(t *testing.T, p *peer, encrypted bool) {
 	u := use(t, p)
 	query := ask(t, "a.test", 9)
 	for range 3 {
-		resp, err := u.Exchange(limited(t), query)
-		checkAnswer(t, query, resp, err)
+		for range 3 {
+			resp, err := u.Exchange(limited(t), query)
+			checkAnswer(t, query, resp, err)
+		}
 		p.restart()
 	}
 	resp, err := u.Exchange(limited(t), query)

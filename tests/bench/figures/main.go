@@ -1,5 +1,5 @@
 // Command figures measures what rules cost by themselves: how long a match takes behind few rules and
-// behind many, and what time and memory it takes to load a set.
+// behind many, and what time and memory it takes to load a set; and what fake addresses cost.
 //
 //	go run ./tests/bench/figures [-data DIR]
 //
@@ -44,6 +44,9 @@ func run(data string) error {
 	fmt.Println("| what | goal | measured |\n|---|---|---|")
 	matches()
 	sets()
+	if err := leases(); err != nil {
+		return err
+	}
 	if err := millions(dir); err != nil {
 		return err
 	}

@@ -1,0 +1,197 @@
+package relay
+
+import (
+	"net/netip"
+	"slices"
+	"strings"
+
+	"github.com/switchyard-proxy/switchyard/relay/config"
+	"github.com/switchyard-proxy/switchyard/relay/dns/hosts"
+	"github.com/switchyard-proxy/switchyard/relay/dns/nameserver"
+)
+
+// loops finds the name servers that can never be asked: those whose way leads through a node whose name
+// only they, or others like them, can resolve. What the rules decide is not known before.
+type loops struct {
+	c       *config.Config
+	hosts   *hosts.Table
+	proxies map[string]*config.Proxy
+	groups  map[string]*config.Group
+	can     map[string]bool     // servers, nodes and groups that can be reached
+	needs   map[string][]string // of those that cannot, as far as is known
+}
+
+// checkLoops reports name servers that wait for themselves, with the way back.
+func (b *builder) checkLoops() {
+	if !b.Config.DNS.Enable || b.naming == nil || b.naming.hosts == nil {
+		return
+	}
+	l := &loops{
+		c: b.Config, hosts: b.naming.hosts, can: make(map[string]bool),
+		proxies: make(map[string]*config.Proxy), groups: make(map[string]*config.Group),
+	}
+	for i := range b.Config.Proxies {
+		l.proxies[b.Config.Proxies[i].Name] = &b.Config.Proxies[i]
+	}
+	for i := range b.Config.Groups {
+		l.groups[b.Config.Groups[i].Name] = &b.Config.Groups[i]
+	}
+	servers := l.servers()
+	for again := true; again; { // until nothing more can be reached
+		again = false
+		l.needs = make(map[string][]string)
+		for _, s := range servers {
+			again = l.server(s.Name) || again
+		}
+	}
+	told := make(map[string]bool)
+	for _, s := range servers {
+		if way := l.wayBack(serverStep(s.Name)); way != nil && !told[s.Name] {
+			told[s.Name] = true
+			b.problem = append(b.problem, config.Diagnostic{
+				Severity: config.Error, File: b.Config.File, Line: s.Pos.Line, Column: s.Pos.Column, Path: "dns",
+				Message: "a name server waits for itself: " + strings.Join(way, " → "),
+				Hint:    "let another server resolve the proxy's name (proxy-server-nameserver), or give the proxy an address",
+			})
+		}
+	}
+}
+
+// servers are all name servers of the section.
+func (l *loops) servers() []config.Ref {
+	d := &l.c.DNS
+	all := slices.Concat(d.Nameserver, d.Fallback, d.ProxyServerNameserver, d.DirectNameserver, d.DefaultNameserver)
+	for _, p := range slices.Concat(d.Policy, d.ProxyServerPolicy) {
+		for _, v := range p.Values {
+			all = append(all, config.Ref{Name: v, Pos: p.Pos})
+		}
+	}
+	return all
+}
+
+// resolving are the servers that may be asked for the name of a node.
+func (l *loops) resolving(host string) []config.Ref {
+	d := &l.c.DNS
+	list, policy := slices.Concat(d.Nameserver, d.Fallback), d.Policy
+	if len(d.ProxyServerNameserver) > 0 {
+		list, policy = d.ProxyServerNameserver, d.ProxyServerPolicy
+	}
+	for _, p := range policy {
+		names, err := config.ParseNames(p.Name)
+		if err != nil || len(names.GeoSites)+len(names.RuleSets) > 0 || !names.Hold(host) {
+			continue // what is in a list is not known before it is loaded
+		}
+		list = nil
+		for _, v := range p.Values {
+			list = append(list, config.Ref{Name: v, Pos: p.Pos})
+		}
+		break
+	}
+	return list
+}
+
+func serverStep(text string) string {
+	s, err := nameserver.Parse(text)
+	if err != nil {
+		return text
+	}
+	if s.Via == "" {
+		return s.String()
+	}
+	return s.String() + "#" + s.Via
+}
+
+// server says whether it is news that a server can be reached.
+func (l *loops) server(text string) bool {
+	step := serverStep(text)
+	if l.can[step] {
+		return false
+	}
+	s, err := nameserver.Parse(text)
+	if err != nil {
+		return false // which config has reported
+	}
+	if s.Via != "" && s.Via != nameserver.Rules && !l.target(s.Via) {
+		l.needs[step] = []string{s.Via}
+		return false
+	}
+	l.can[step] = true
+	return true
+}
+
+// target says whether a node or group can be reached, by what is known so far. An interface can.
+func (l *loops) target(name string) bool {
+	if l.can[name] {
+		return true
+	}
+	if _, asked := l.needs[name]; asked {
+		return false
+	}
+	l.needs[name] = nil
+	ok := true
+	if g := l.groups[name]; g != nil {
+		ok = len(g.Proxies) == 0
+		for _, m := range g.Proxies {
+			if l.target(m.Name) {
+				ok = true
+			} else {
+				l.needs[name] = append(l.needs[name], m.Name)
+			}
+		}
+	} else if p := l.proxies[name]; p != nil {
+		ok = l.node(p)
+	}
+	l.can[name] = ok
+	return ok
+}
+
+func (l *loops) node(p *config.Proxy) bool {
+	if p.DialerProxy != "" {
+		if !l.target(p.DialerProxy) {
+			l.needs[p.Name] = append(l.needs[p.Name], p.DialerProxy)
+			return false
+		}
+		return true // the other end resolves its name
+	}
+	if p.Server == "" {
+		return true
+	}
+	if _, err := netip.ParseAddr(strings.Trim(p.Server, "[]")); err == nil {
+		return true
+	}
+	if e, ok := l.hosts.Resolve(strings.ToLower(p.Server)); ok && e.Alias == "" {
+		return true
+	}
+	for _, s := range l.resolving(strings.ToLower(p.Server)) {
+		if l.can[serverStep(s.Name)] {
+			return true
+		}
+		l.needs[p.Name] = append(l.needs[p.Name], serverStep(s.Name))
+	}
+	return false
+}
+
+// wayBack is the way from something that cannot be reached back to itself, or to where it goes round.
+func (l *loops) wayBack(step string) []string {
+	if l.can[step] || len(l.needs[step]) == 0 {
+		return nil
+	}
+	var way []string
+	for {
+		way = append(way, step)
+		next := ""
+		for _, n := range l.needs[step] {
+			if !l.can[n] {
+				next = n
+				break
+			}
+		}
+		if next == "" {
+			return nil
+		}
+		if i := slices.Index(way, next); i >= 0 {
+			return append(way[i:], next)
+		}
+		step = next
+	}
+}
