@@ -200,6 +200,9 @@ func (c *Controller) guard(next fasthttp.RequestHandler) fasthttp.RequestHandler
 		}()
 		s := c.settings.Load()
 		s.cors(ctx)
+		if s.isDoH(ctx) && !s.explicit { // it asks for no secret: pages are let in by name alone
+			ctx.Response.Header.Del("Access-Control-Allow-Origin")
+		}
 		switch {
 		case isPreflight(ctx):
 			s.preflight(ctx)

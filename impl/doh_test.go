@@ -107,8 +107,8 @@ func TestDoHIsNotForPages(t *testing.T) {
 			t.Fatal(err)
 		}
 		_ = res.Body.Close()
-		if res.StatusCode != want {
-			t.Fatalf("%s, %s: %d; want %d", host, origin, res.StatusCode, want)
+		if res.StatusCode != want || res.Header.Get("Access-Control-Allow-Origin") != "" {
+			t.Fatalf("%s, %s: %d %v; want %d", host, origin, res.StatusCode, res.Header, want)
 		}
 	}
 	f("", "", 200)
@@ -117,6 +117,7 @@ func TestDoHIsNotForPages(t *testing.T) {
 	f("", "https://page.example", 403)
 	c.settings.Store(newSettings(&config.Config{Controller: config.Controller{DoHPath: dohPath}}, "s3cret"))
 	f("resolver.example", "", 200)
+	f("resolver.example", "https://page.example", 200) // which cannot read it
 }
 
 // TestDoHPathIsExact leaves all other paths to the API.

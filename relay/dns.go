@@ -7,7 +7,6 @@ import (
 	"maps"
 	"math/rand/v2"
 	"net/netip"
-	"reflect"
 	"strings"
 	"sync"
 
@@ -60,7 +59,7 @@ func (b *builder) names() {
 	c := &b.Config.DNS
 	if b.prev != nil {
 		n.old = b.prev.naming
-		n.same = reflect.DeepEqual(b.prev.Config.DNS, *c)
+		n.same = c.Same(&b.prev.Config.DNS)
 	}
 	table, err := hosts.New(hosts.Config{Entries: b.Config.Hosts.Listed(), System: c.Enable && c.UseSystemHosts, Log: b.relay.log})
 	if err != nil {
@@ -77,7 +76,10 @@ func (b *builder) names() {
 	}
 	n.resolvers()
 	n.handler = &dns.Handler{
-		Resolver: n.main, IPv6: n.ipv6, Log: b.relay.log, Fake: n.fake(), Mapping: b.relay.dns.mapping,
+		Resolver: n.main, IPv6: n.ipv6, Log: b.relay.log, Fake: n.fake(),
+	}
+	if c.EnhancedMode != "normal" {
+		n.handler.Mapping = b.relay.dns.mapping
 	}
 	if c.UseHosts {
 		n.handler.Hosts = table
@@ -398,6 +400,9 @@ func (n *naming) restoreName(f *flow.Flow) error {
 			f.To, f.DNSMode = flow.Addr{Host: host, Port: f.To.Port}, flow.DNSFakeIP
 			return nil
 		}
+	}
+	if n.handler.Mapping == nil {
+		return nil
 	}
 	if host, ok := n.handler.Mapping.Name(ip); ok {
 		f.To.Host, f.LookedUp, f.DNSMode = host, true, flow.DNSMapped

@@ -29,6 +29,7 @@ func (r *Relay) reach(via string, base dialing) upstream.Config {
 		return d
 	}
 	return upstream.Config{
+		Own: r.dns.own,
 		Dial: func(ctx context.Context, network string, to flow.Addr) (net.Conn, error) {
 			o, proxied := r.through(via)
 			switch {

@@ -6,7 +6,10 @@ import (
 	"fmt"
 	"log/slog"
 	"net"
+	"net/netip"
+	"slices"
 	"sync"
+	"sync/atomic"
 	"syscall"
 	"time"
 
@@ -27,6 +30,8 @@ type dnsService struct {
 	ctx     context.Context
 	end     context.CancelFunc
 	running sync.WaitGroup
+
+	address atomic.Pointer[netip.AddrPort] // that the listener has; nil: there is none
 
 	// Changed under Relay.applying.
 	live    *dnsListener
@@ -115,6 +120,7 @@ func (d *dnsChange) Commit() {
 		s.live = d.fresh
 	default:
 		s.live = nil
+		s.address.Store(nil)
 	}
 	if old != nil {
 		old.cancel()
@@ -127,6 +133,8 @@ func (s *dnsService) serve(l *dnsListener) {
 	var ctx context.Context
 	ctx, l.cancel = context.WithCancel(s.ctx)
 	l.ended = make(chan struct{})
+	addr := l.Addr()
+	s.address.Store(&addr)
 	s.running.Go(func() {
 		defer close(l.ended)
 		l.Serve(ctx)
@@ -152,6 +160,22 @@ func (s *dnsService) keepPools(n *naming) {
 			delete(s.pools, p)
 		}
 	}
+}
+
+// own says whether an address is that of the listener.
+func (s *dnsService) own(a netip.AddrPort) bool {
+	l := s.address.Load()
+	if l == nil || l.Port() != a.Port() {
+		return false
+	}
+	if !l.Addr().IsUnspecified() || a.Addr().IsLoopback() {
+		return l.Addr().IsUnspecified() || l.Addr() == a.Addr()
+	}
+	addrs, err := net.InterfaceAddrs()
+	return err == nil && slices.ContainsFunc(addrs, func(own net.Addr) bool {
+		p, err := netip.ParsePrefix(own.String())
+		return err == nil && p.Addr() == a.Addr()
+	})
 }
 
 // serverRest is how long a name server that is used no more may still answer what it was asked.

@@ -46,8 +46,8 @@ func TestDiagnostics(t *testing.T) {
 	// Two ports cannot be one.
 	f("port: 80\nsocks-port: 80", "f:2:1: error: socks-port: port 80 is that of port already")
 	// What later versions build is refused by name when it is on.
-	f("dns: {enable: true}\ntun: {enable: false}",
-		"f:1:1: error: dns: not supported yet\nf:2:1: note: tun: is switched off, and changes nothing")
+	f("sniffer: {enable: true}\ntun: {enable: false}",
+		"f:1:1: error: sniffer: not supported yet\nf:2:1: note: tun: is switched off, and changes nothing")
 	f("tls: {client-auth-type: require-and-verify, certificate: c, private-key: k}\nexternal-controller-tls: 127.0.0.1:1", "f:1:1: error: tls.client-auth-type: not supported yet")
 	f("proxies: [1]\ntls: {custom-certifactes: [x]}\nallow-lan: true\nbind-address: zz",
 		"f:1:11: error: proxies[0]: want a map, got \"1\"\nf:2:1: error: tls.custom-certifactes[0]: want a certificate in PEM\nf:4:1: error: bind-address: want * or an address, got \"zz\"")

@@ -4,6 +4,7 @@ import (
 	"errors"
 	"fmt"
 	"net/netip"
+	"reflect"
 	"slices"
 	"strings"
 
@@ -76,6 +77,29 @@ func ParsePattern(text string) (string, error) {
 		return "", fmt.Errorf("%q: %w", text, err)
 	}
 	return pattern, nil
+}
+
+// Same says whether two sections say the same, wherever it stands.
+func (d *DNS) Same(other *DNS) bool {
+	a, b := d.unplaced(), other.unplaced()
+	return reflect.DeepEqual(&a, &b)
+}
+
+func (d *DNS) unplaced() DNS {
+	c := *d
+	for _, list := range []*[]Ref{&c.FakeIPFilter, &c.DefaultNameserver, &c.Nameserver, &c.Fallback, &c.ProxyServerNameserver, &c.DirectNameserver} {
+		*list = slices.Clone(*list)
+		for i := range *list {
+			(*list)[i].Pos = Pos{}
+		}
+	}
+	for _, list := range []*NameserverPolicy{&c.Policy, &c.ProxyServerPolicy} {
+		*list = slices.Clone(*list)
+		for i := range *list {
+			(*list)[i].Pos = Pos{}
+		}
+	}
+	return c
 }
 
 // checkHosts judges what names stand for.
@@ -176,6 +200,9 @@ func (k *dnsCheck) server(at Pos, path, text string) *nameserver.Server {
 		k.d.report(Error, at, path, err.Error(), "")
 		return nil
 	}
+	if k.own(s) {
+		k.d.report(Error, at, path, "this is dns.listen: the server would ask itself", "")
+	}
 	if s.Via == "" || s.Via == nameserver.Rules || slices.Contains(k.names, s.Via) {
 		return s
 	}
@@ -183,6 +210,18 @@ func (k *dnsCheck) server(at Pos, path, text string) *nameserver.Server {
 		k.d.report(Warning, at, path, fmt.Sprintf("no proxy or group is called %q: it is taken for an interface", s.Via), hint)
 	}
 	return s
+}
+
+// own says whether a name server is the one that dns.listen makes.
+func (k *dnsCheck) own(s *nameserver.Server) bool {
+	listen, err := netip.ParseAddrPort(k.c.DNS.Listen)
+	if strings.HasPrefix(k.c.DNS.Listen, ":") {
+		listen, err = netip.ParseAddrPort("0.0.0.0" + k.c.DNS.Listen)
+	}
+	if err != nil || s.Via != "" || s.Scheme > nameserver.TCP || s.Addr.Port != listen.Port() || listen.Port() == 0 {
+		return false
+	}
+	return s.Addr.IP == listen.Addr() || listen.Addr().IsUnspecified() && s.Addr.IP.IsLoopback()
 }
 
 func (k *dnsCheck) policy(path string, p NameserverPolicy) {

@@ -22,7 +22,7 @@ const (
 	dnsPort    = 53
 )
 
-var errNoServers = errors.New("there are no name servers")
+var errNoServers = errors.New("there are no name servers but this one")
 
 // several asks servers over UDP in the order of a list that may change.
 type several struct {
@@ -36,6 +36,9 @@ type several struct {
 
 // set makes addrs, which differ, the list. A server that stays keeps its connections.
 func (v *several) set(addrs []netip.Addr) {
+	if own := v.config.Own; own != nil {
+		addrs = slices.DeleteFunc(slices.Clone(addrs), func(ip netip.Addr) bool { return own(netip.AddrPortFrom(ip, dnsPort)) })
+	}
 	addrs = addrs[:min(len(addrs), maxServers):min(len(addrs), maxServers)]
 	v.mu.Lock()
 	if v.closed || slices.Equal(addrs, v.addrs) {

@@ -6,6 +6,7 @@ import (
 	"crypto/x509"
 	"errors"
 	"net"
+	"net/netip"
 
 	"github.com/switchyard-proxy/switchyard/relay/dns/nameserver"
 	"github.com/switchyard-proxy/switchyard/relay/flow"
@@ -28,8 +29,11 @@ type Config struct {
 	Dial func(ctx context.Context, network string, to flow.Addr) (net.Conn, error)
 	// ListenPacket makes a datagram socket for QUIC, and the address to send to.
 	ListenPacket func(ctx context.Context, to flow.Addr) (net.PacketConn, net.Addr, error)
-	Roots        *x509.CertPool // nil: the system's
-	PreferH3     bool           // DoH over HTTP/3 where the server can
+	// Own says whether an address is that of a DNS server of ours, which the system or a network may name
+	// and which is not asked; nil knows none.
+	Own      func(netip.AddrPort) bool
+	Roots    *x509.CertPool // nil: the system's
+	PreferH3 bool           // DoH over HTTP/3 where the server can
 }
 
 // ErrClosed means that an upstream was closed.
