@@ -85,6 +85,21 @@ func TestRulesPage(t *testing.T) {
 	}
 }
 
+// TestDNSPage runs what docs/dns.md shows.
+func TestDNSPage(t *testing.T) {
+	if _, err := exec.LookPath("curl"); err != nil {
+		t.Skip("no curl")
+	}
+	config := strings.Replace(example(t, "docs/dns.md", "config"), "mixed-port: 7890", "mixed-port: MIXED", 1)
+	config = strings.Replace(config, "127.0.0.1:9090", "127.0.0.1:0", 1)
+	d := testkit.Start(t, strings.Replace(config, "127.0.0.1:1053", "127.0.0.1:0", 1))
+	file := filepath.Join(t.TempDir(), "answer.bin")
+	runCurl(t, d, strings.Replace(example(t, "docs/dns.md", "curl"), "answer.bin", file, 1))
+	if b, err := os.ReadFile(file); err != nil || !strings.Contains(string(b), "\x00\x04\xc0\xa8\x01\x14") {
+		t.Errorf("%q, %v", b, err)
+	}
+}
+
 // TestREADME runs what README.md shows: its configuration, its curl lines and its SDK program.
 func TestREADME(t *testing.T) {
 	config := strings.Replace(example(t, "README.md", "config"), "mixed-port: 7890", "mixed-port: MIXED", 1)
