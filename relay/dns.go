@@ -71,9 +71,6 @@ func (b *builder) names() {
 	}
 	b.checkLoops()
 	n.ipv6 = n.ipv6 && c.IPv6
-	if b.relay.engine == nil {
-		return // only judged
-	}
 	n.resolvers()
 	n.handler = &dns.Handler{
 		Resolver: n.main, IPv6: n.ipv6, Log: b.relay.log, Fake: n.fake(),
@@ -213,7 +210,11 @@ func (n *namingBuilder) setsOf(names config.Names, at config.Pos, path string) (
 // ruleEnv is what names and rules of the section may refer to.
 func (n *namingBuilder) ruleEnv() *rule.Env {
 	if n.env == nil {
-		use := n.relay.geo.use(n.Config)
+		data := n.relay.geo
+		if data == nil { // only judged
+			data = newGeoData("", n.relay.log)
+		}
+		use := data.use(n.Config)
 		use.keys = n.naming.geo
 		n.env = use.env(&rule.Env{RuleSet: func(name string) (*rule.Set, error) {
 			if p := n.ruleSets[name]; p != nil {

@@ -33,7 +33,7 @@ func (n *namingBuilder) pool(r netip.Prefix) *fakeip.Pool {
 		return n.pools[key]
 	}
 	settings := fakeip.Config{Range: r, Log: n.relay.log}
-	if n.Config.Profile.StoreFakeIP {
+	if n.Config.Profile.StoreFakeIP && n.relay.engine != nil { // else it is only judged
 		settings.Store = n.relay.store.Leases()
 	}
 	p, err := fakeip.New(settings)

@@ -148,11 +148,16 @@ func (r *Relay) Apply(c *config.Config) error {
 // Check says what is wrong with c beyond what its parser sees: what only building it shows. It
 // opens nothing and changes nothing.
 func Check(c *config.Config) error {
-	r := &Relay{store: state.New(os.DevNull, slog.New(slog.DiscardHandler))}
 	quiet := c.Clone()
 	quiet.Profile.StoreSelected = false // what was chosen before does not matter here
-	_, err := r.build(quiet, nil, nil)
+	_, err := newJudge().build(quiet, nil, nil)
 	return err
+}
+
+// newJudge makes a relay that only says what is wrong with configurations.
+func newJudge() *Relay {
+	log := slog.New(slog.DiscardHandler)
+	return &Relay{log: log, store: state.New(os.DevNull, log), dns: newDNSService(log)}
 }
 
 // Patch clones the running configuration, lets change edit it, and applies the result.

@@ -94,13 +94,14 @@ func (b *builder) wrongRule(e *rule.Error) {
 
 // judge says what building c would find wrong, of a configuration that is wrong already.
 func judge(c *config.Config) config.Diagnostics {
-	b := &builder{Running: &Running{Config: c}, relay: &Relay{}, base: dialingOf(c)}
+	b := &builder{Running: &Running{Config: c}, relay: newJudge(), base: dialingOf(c)}
 	for i := range c.Proxies {
 		if t := c.Proxies[i].Type; (t == "http" || t == "socks5") && c.Proxies[i].Server != "" {
 			b.server(i)
 		}
 	}
 	b.ruleProviders()
+	b.names()
 	b.compile()
 	return b.problem
 }

@@ -141,6 +141,7 @@ func (h Hosts) Listed() []hosts.Listed {
 func (c *Config) checkDNS(d *decoder, names []string) {
 	dns := &c.DNS
 	if !dns.Enable {
+		c.note(d, "dns", "is switched off: the system's resolver is asked")
 		return
 	}
 	at := d.places["dns"]

@@ -80,7 +80,10 @@ func (h *Handler) own(dst []byte, q *wire.Query, name []byte, limit int) (answer
 	if q.Type == wire.TypePTR {
 		return h.reverse(dst, q, name, limit)
 	}
-	if h.Hosts != nil && (q.AsksAddrs() || q.Type == wire.TypeCNAME) {
+	if !leadsToAddrs(q.Type) {
+		return dst, false, false
+	}
+	if h.Hosts != nil {
 		if e, ok := h.Hosts.Find(name); ok {
 			if e.Alias != "" {
 				return dst, false, true
@@ -89,11 +92,6 @@ func (h *Handler) own(dst []byte, q *wire.Query, name []byte, limit int) (answer
 		}
 	}
 	if h.Fake == nil {
-		return dst, false, false
-	}
-	switch q.Type {
-	case wire.TypeA, wire.TypeAAAA, wire.TypeHTTPS, wire.TypeSVCB: // the last two may hold addresses
-	default:
 		return dst, false, false
 	}
 	if h.Fake.Real(unsafe.String(unsafe.SliceData(name), len(name))) {
@@ -108,6 +106,15 @@ func (h *Handler) own(dst []byte, q *wire.Query, name []byte, limit int) (answer
 		return q.AppendAddrs(dst, h.Fake.TTL, limit, p.Lease(name)), true, false
 	}
 	return q.AppendEmpty(dst, wire.Success), true, false
+}
+
+// leadsToAddrs says whether records of a type are addresses, or may hold or lead to some.
+func leadsToAddrs(kind uint16) bool {
+	switch kind {
+	case wire.TypeA, wire.TypeAAAA, wire.TypeCNAME, wire.TypeDNAME, wire.TypeHTTPS, wire.TypeSVCB, wire.TypeANY:
+		return true
+	}
+	return false
 }
 
 // reverse answers who has an address: what was given out for it.
@@ -155,7 +162,7 @@ func (h *Handler) Answer(ctx context.Context, dst []byte, q *wire.Query, limit i
 	if answer, ok := h.Quick(dst, q, limit); ok {
 		return answer
 	}
-	if name, ok := q.Host(); ok && h.Hosts != nil && (q.AsksAddrs() || q.Type == wire.TypeCNAME) {
+	if name, ok := q.Host(); ok && h.Hosts != nil && leadsToAddrs(q.Type) {
 		if e, ok := h.Hosts.Find(name); ok && e.Alias != "" {
 			return h.alias(ctx, dst, q, e.Alias, limit)
 		}
@@ -172,7 +179,7 @@ func (h *Handler) Answer(ctx context.Context, dst []byte, q *wire.Query, limit i
 // alias answers with the name that hosts has in place of that of q, and its addresses.
 func (h *Handler) alias(ctx context.Context, dst []byte, q *wire.Query, to string, limit int) []byte {
 	var target wire.Query
-	if q.Type == wire.TypeCNAME || target.Set(to, q.Type) != nil {
+	if !q.AsksAddrs() || target.Set(to, q.Type) != nil {
 		return q.AppendName(dst, wire.TypeCNAME, hostsTTL, limit, to)
 	}
 	var buf [wire.UDPSize]byte

@@ -254,7 +254,7 @@ func (r *Resolver) first(ctx context.Context, servers []*Server, q *wire.Query) 
 	case 1:
 		a, err := r.exchange(ctx, asked[0], q)
 		if err != nil {
-			err = allFailed(err)
+			err = r.failed(asked, err)
 		}
 		return a, err
 	}
@@ -281,10 +281,15 @@ func (r *Resolver) first(ctx context.Context, servers []*Server, q *wire.Query) 
 			failed = got.err
 		}
 	}
-	return nil, allFailed(failed)
+	return nil, r.failed(asked, failed)
 }
 
-func allFailed(first error) error {
+// failed is the error of servers of which none has answered, the first of them that says more than that
+// it waits for itself.
+func (r *Resolver) failed(servers []*Server, first error) error {
+	if errors.Is(first, ErrLoop) {
+		servers[0].logLoop(r.c.Log)
+	}
 	if errors.Is(first, context.DeadlineExceeded) {
 		return context.DeadlineExceeded
 	}
@@ -301,7 +306,6 @@ func (r *Resolver) exchange(ctx context.Context, s *Server, q *wire.Query) (a *w
 	}()
 	trail := trailOf(ctx)
 	if trail.passes(s) {
-		s.logLoop(r.c.Log)
 		return nil, fmt.Errorf("%s: %w", s.Spec, ErrLoop)
 	}
 	ctx = withTrail(ctx, s)
