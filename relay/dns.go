@@ -62,8 +62,8 @@ func (b *builder) names() {
 		n.same = c.Same(&b.prev.Config.DNS)
 	}
 	table, err := hosts.New(hosts.Config{Entries: b.Config.Hosts.Listed(), System: c.Enable && c.UseSystemHosts, Log: b.relay.log})
-	if err != nil {
-		return // which config has reported
+	if err != nil { // which config has reported: what else is wrong is said all the same
+		table, _ = hosts.New(hosts.Config{})
 	}
 	n.hosts = table
 	if !c.Enable {
