@@ -24,7 +24,7 @@ const (
 	maxFlights   = 2048            // questions that are asked at the same time
 	staleAfter   = 1800 * time.Millisecond
 	staleTTL     = 30 // seconds; both by RFC 8767
-	loopLogEvery = time.Minute
+	logEvery     = 60 // seconds
 )
 
 // Errors of a resolver.
@@ -46,7 +46,16 @@ type Server struct {
 	Spec     *nameserver.Server
 	Upstream upstream.Upstream
 
-	loopLogged atomic.Int64 // when, in Unix seconds
+	loopLogged, failureLogged rarely
+}
+
+// rarely is when something was last logged, in Unix seconds: the same is not said more than once a
+// minute.
+type rarely struct{ atomic.Int64 }
+
+func (r *rarely) due() bool {
+	now, last := time.Now().Unix(), r.Load()
+	return now-last >= logEvery && r.CompareAndSwap(last, now)
 }
 
 // Matcher is a set of names.
@@ -219,6 +228,9 @@ func (r *Resolver) fly(ctx context.Context, f *flight, q *wire.Query) {
 	if f.err == nil {
 		r.c.Cache.Put(q.Key(), f.answer, r.c.Cache.Now())
 	}
+	if loop := (*loopError)(nil); errors.As(f.err, &loop) { // and no other server could help
+		loop.server.logLoop(r.c.Log)
+	}
 }
 
 // ask asks those who are to be asked about q.
@@ -311,6 +323,7 @@ func (r *Resolver) exchange(ctx context.Context, s *Server, q *wire.Query) (a *w
 	ctx = withTrail(ctx, s)
 	response, err := s.Upstream.Exchange(ctx, q.AppendUpstream(make([]byte, 0, 512)))
 	if err != nil {
+		s.logFailure(ctx, r.c.Log, err)
 		return nil, err // which names the server
 	}
 	if a, err = wire.Scan(response); err != nil {
@@ -340,12 +353,25 @@ func (e *CodeError) Error() string {
 	return fmt.Sprintf("response code %d", e.Code)
 }
 
+// loopError is ErrLoop of a server.
+type loopError struct{ server *Server }
+
+func (e *loopError) Error() string { return e.server.Spec.String() + ": " + ErrLoop.Error() }
+
+// Unwrap returns ErrLoop.
+func (e *loopError) Unwrap() error { return ErrLoop }
+
 // logLoop says at times that s can only be reached through itself.
 func (s *Server) logLoop(log *slog.Logger) {
-	now := time.Now().Unix()
-	last := s.loopLogged.Load()
-	if now-last >= int64(loopLogEvery/time.Second) && s.loopLogged.CompareAndSwap(last, now) {
+	if s.loopLogged.due() {
 		log.Error("a name server can only be reached by asking it: give it an address in place of a name, or let another server resolve the proxy's name (proxy-server-nameserver)",
 			"server", s.Spec.String())
+	}
+}
+
+// logFailure says at times that s does not answer, unless the answer is not needed any more.
+func (s *Server) logFailure(ctx context.Context, log *slog.Logger, err error) {
+	if !errors.Is(ctx.Err(), context.Canceled) && !errors.Is(err, upstream.ErrClosed) && !errors.Is(err, ErrLoop) && s.failureLogged.due() {
+		log.Warn("a name server does not answer", "server", s.Spec.String(), "err", err)
 	}
 }
