@@ -7,6 +7,7 @@ import (
 	"maps"
 	"math/rand/v2"
 	"net/netip"
+	"slices"
 	"strings"
 	"sync"
 
@@ -24,8 +25,9 @@ import (
 
 // naming is how names are resolved, and what clients that ask for addresses are told.
 type naming struct {
-	ipv6  bool // whether addresses of IPv6 are of use
-	hosts *hosts.Table
+	ipv6   bool         // whether addresses of IPv6 are of use
+	hosts  *hosts.Table // for lookups
+	listed *hosts.Table // those of the configuration alone, for flows
 	// handler answers clients; without it DNS is switched off, and so are the resolvers.
 	handler *dns.Handler
 	// main resolves what rules and clients ask for, direct what is connected to without a proxy, nodes
@@ -65,7 +67,10 @@ func (b *builder) names() {
 	if err != nil { // which config has reported: what else is wrong is said all the same
 		table, _ = hosts.New(hosts.Config{})
 	}
-	n.hosts = table
+	n.hosts, n.listed = table, table
+	if err == nil && c.UseSystemHosts {
+		n.listed, _ = hosts.New(hosts.Config{Entries: b.Config.Hosts.Listed()}) // as good as table
+	}
 	if !c.Enable {
 		return
 	}
@@ -341,9 +346,9 @@ func (r *Relay) lookup(why role) func(context.Context, string) ([]netip.Addr, er
 
 func (n *naming) lookup(ctx context.Context, host string, why role) ([]netip.Addr, error) {
 	if n.handler == nil {
-		if e, ok := n.hosts.Resolve(host); ok {
+		if e, ok := n.hosts.Resolve(host); ok && host != localhost {
 			if e.Alias == "" {
-				return e.Addrs, nil
+				return n.usable(e.Addrs), nil
 			}
 			host = e.Alias
 		}
@@ -360,6 +365,17 @@ func (n *naming) lookup(ctx context.Context, host string, why role) ([]netip.Add
 	return n.main.Lookup(ctx, host)
 }
 
+// localhost has its addresses whether or not hosts says so: they need no lookup and are no entry.
+const localhost = "localhost"
+
+// usable are the addresses whose family is switched on.
+func (n *naming) usable(addrs []netip.Addr) []netip.Addr {
+	if n.ipv6 {
+		return addrs
+	}
+	return slices.DeleteFunc(slices.Clone(addrs), netip.Addr.Is6)
+}
+
 // restore finds the name that the client of f was given its address for, and what hosts says of it.
 func (n *naming) restore(f *flow.Flow) error {
 	if f.To.Host == "" {
@@ -368,19 +384,13 @@ func (n *naming) restore(f *flow.Flow) error {
 		}
 		return n.restoreName(f)
 	}
-	e, ok := n.hosts.Resolve(f.To.Host)
+	e, ok := n.listed.Resolve(f.To.Host)
 	switch {
-	case !ok:
+	case !ok, f.To.Host == localhost:
 	case e.Alias != "":
 		f.To.Host = e.Alias
 	default:
-		usable := e.Addrs[:0:0]
-		for _, ip := range e.Addrs {
-			if ip.Is4() || n.ipv6 {
-				usable = append(usable, ip)
-			}
-		}
-		if len(usable) > 0 {
+		if usable := n.usable(e.Addrs); len(usable) > 0 {
 			f.To.IP, f.LookedUp, f.DNSMode = usable[rand.IntN(len(usable))], true, flow.DNSFromHosts
 		}
 	}

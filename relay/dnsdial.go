@@ -38,11 +38,11 @@ func (r *Relay) reach(via string, base dialing) upstream.Config {
 			case !proxied:
 				return straight().Dial(ctx, to)
 			case network == "udp":
-				c, err := r.openPackets(ctx, o, to)
+				p, err := r.openPackets(ctx, o, to)
 				if err != nil {
 					return nil, err
 				}
-				return newPackets(c, to), nil
+				return p, nil
 			}
 			f := &flow.Flow{Network: flow.TCP, Kind: flow.Inner, To: to}
 			if o == nil {
@@ -55,11 +55,10 @@ func (r *Relay) reach(via string, base dialing) upstream.Config {
 			if !proxied {
 				return listenUDP(ctx, straight(), to)
 			}
-			c, err := r.openPackets(ctx, o, to)
+			p, err := r.openPackets(ctx, o, to)
 			if err != nil {
 				return nil, nil, err
 			}
-			p := newPackets(c, to)
 			return p, p.RemoteAddr(), nil
 		},
 	}
@@ -75,12 +74,19 @@ func (r *Relay) through(via string) (o outbound.Outbound, proxied bool) {
 	return o, o != nil
 }
 
-func (r *Relay) openPackets(ctx context.Context, o outbound.Outbound, to flow.Addr) (flow.PacketConn, error) {
+func (r *Relay) openPackets(ctx context.Context, o outbound.Outbound, to flow.Addr) (*packets, error) {
 	f := &flow.Flow{Network: flow.UDP, Kind: flow.Inner, To: to}
+	var c flow.PacketConn
+	var err error
 	if o == nil {
-		return r.engine.OpenPacket(ctx, f)
+		c, err = r.engine.OpenPacket(ctx, f)
+	} else {
+		c, err = r.engine.OpenPacketVia(ctx, f, o)
 	}
-	return r.engine.OpenPacketVia(ctx, f, o)
+	if err != nil {
+		return nil, err
+	}
+	return newPackets(c, f.To), nil // which has an address now, where the outbound needs one
 }
 
 // best is the first address of to that may be used.

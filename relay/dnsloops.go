@@ -8,6 +8,7 @@ import (
 	"github.com/switchyard-proxy/switchyard/relay/config"
 	"github.com/switchyard-proxy/switchyard/relay/dns/hosts"
 	"github.com/switchyard-proxy/switchyard/relay/dns/nameserver"
+	"github.com/switchyard-proxy/switchyard/relay/match"
 )
 
 // loops finds the name servers that can never be asked: those whose way leads through a node whose name
@@ -46,11 +47,11 @@ func (b *builder) checkLoops() {
 	}
 	told := make(map[string]bool)
 	for _, s := range servers {
-		if way := l.wayBack(serverStep(s.Name)); way != nil && !told[s.Name] {
-			told[s.Name] = true
+		if way := strings.Join(l.wayBack(serverStep(s.Name)), " → "); way != "" && !told[way] {
+			told[way] = true
 			b.problem = append(b.problem, config.Diagnostic{
 				Severity: config.Error, File: b.Config.File, Line: s.Pos.Line, Column: s.Pos.Column, Path: "dns",
-				Message: "a name server waits for itself: " + strings.Join(way, " → "),
+				Message: "a name server waits for itself: " + way,
 				Hint:    "let another server resolve the proxy's name (proxy-server-nameserver), or give the proxy an address",
 			})
 		}
@@ -69,25 +70,38 @@ func (l *loops) servers() []config.Ref {
 	return all
 }
 
-// resolving are the servers that may be asked for the name of a node.
-func (l *loops) resolving(host string) []config.Ref {
+// resolving are the servers that may be asked for the name of a node. What is in a list is not known before
+// it is loaded: it may hold the name.
+func (l *loops) resolving(host string) (all []config.Ref) {
 	d := &l.c.DNS
 	list, policy := slices.Concat(d.Nameserver, d.Fallback), d.Policy
 	if len(d.ProxyServerNameserver) > 0 {
 		list, policy = d.ProxyServerNameserver, d.ProxyServerPolicy
 	}
+	var run match.Patterns[[]config.Ref] // patterns that follow each other: the one that fits best decides
 	for _, p := range policy {
 		names, err := config.ParseNames(p.Name)
-		if err != nil || len(names.GeoSites)+len(names.RuleSets) > 0 || !names.Hold(host) {
-			continue // what is in a list is not known before it is loaded
+		if err != nil {
+			continue // which config has reported
 		}
-		list = nil
-		for _, v := range p.Values {
-			list = append(list, config.Ref{Name: v, Pos: p.Pos})
+		servers := make([]config.Ref, len(p.Values))
+		for i, v := range p.Values {
+			servers[i] = config.Ref{Name: v, Pos: p.Pos}
 		}
-		break
+		for _, pattern := range names.Patterns {
+			_ = run.Add(pattern, servers) // the first of two stays
+		}
+		if len(names.GeoSites)+len(names.RuleSets) > 0 {
+			if found, ok := run.Find(host); ok {
+				return append(all, found...)
+			}
+			run, all = match.Patterns[[]config.Ref]{}, append(all, servers...)
+		}
 	}
-	return list
+	if found, ok := run.Find(host); ok {
+		list = found
+	}
+	return append(all, list...)
 }
 
 func serverStep(text string) string {
@@ -159,10 +173,14 @@ func (l *loops) node(p *config.Proxy) bool {
 	if _, err := netip.ParseAddr(strings.Trim(p.Server, "[]")); err == nil {
 		return true
 	}
-	if e, ok := l.hosts.Resolve(strings.ToLower(p.Server)); ok && e.Alias == "" {
-		return true
+	host := strings.ToLower(p.Server)
+	if e, ok := l.hosts.Resolve(host); ok {
+		if e.Alias == "" {
+			return true
+		}
+		host = e.Alias
 	}
-	for _, s := range l.resolving(strings.ToLower(p.Server)) {
+	for _, s := range l.resolving(host) {
 		if l.can[serverStep(s.Name)] {
 			return true
 		}

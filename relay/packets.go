@@ -120,6 +120,7 @@ func (p *packets) Close() (err error) {
 		close(p.closed)
 		err = p.conn.Close()
 		<-p.ended
+		_ = p.SetReadDeadline(time.Time{})
 	})
 	return err
 }

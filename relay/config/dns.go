@@ -49,16 +49,6 @@ func ParseNames(text string) (n Names, err error) {
 	return n, nil
 }
 
-// Hold says whether one of the patterns holds a name.
-func (n *Names) Hold(host string) bool {
-	var p match.Patterns[bool]
-	for _, pattern := range n.Patterns {
-		_ = p.Add(pattern, true) // twice is once
-	}
-	_, ok := p.Find(host)
-	return ok
-}
-
 // ParsePattern normalizes a domain pattern: lower case, punycode, no dot at its end.
 func ParsePattern(text string) (string, error) {
 	labels := strings.Split(strings.TrimSuffix(strings.ToLower(text), "."), ".")

@@ -12,10 +12,7 @@ import (
 	"github.com/switchyard-proxy/switchyard/relay/dns/wire"
 )
 
-const (
-	hostsTTL   = 60 // seconds
-	maxAliases = 8  // of hosts, and those that name servers lead to
-)
+const hostsTTL = 60 // seconds
 
 // Fake gives names addresses that mean them.
 type Fake struct {
@@ -178,13 +175,20 @@ func (h *Handler) Answer(ctx context.Context, dst []byte, q *wire.Query, limit i
 
 // alias answers with the name that hosts has in place of that of q, and its addresses.
 func (h *Handler) alias(ctx context.Context, dst []byte, q *wire.Query, to string, limit int) []byte {
+	if !q.AsksAddrs() {
+		return q.AppendName(dst, wire.TypeCNAME, hostsTTL, limit, to)
+	}
+	e, known := h.Hosts.Resolve(to)
+	if known && e.Alias != "" {
+		to = e.Alias // the names between are left out
+	}
 	var target wire.Query
-	if !q.AsksAddrs() || target.Set(to, q.Type) != nil {
+	if target.Set(to, q.Type) != nil {
 		return q.AppendName(dst, wire.TypeCNAME, hostsTTL, limit, to)
 	}
 	var buf [wire.UDPSize]byte
 	message := buf[:0]
-	if e, ok := h.Hosts.Resolve(to); ok && e.Alias == "" {
+	if known && e.Alias == "" {
 		message = target.AppendAddrs(message, hostsTTL, wire.MaxSize, e.Addrs...)
 	} else {
 		message = (&Handler{Resolver: h.Resolver, Fake: h.Fake, Mapping: h.Mapping, IPv6: h.IPv6, Log: h.Log}).Answer(ctx, message, &target, wire.MaxSize)
@@ -197,7 +201,7 @@ func (h *Handler) alias(ctx context.Context, dst []byte, q *wire.Query, to strin
 		return q.AppendEmpty(dst, uint16(a.RCode()))
 	}
 	ttl := uint32(hostsTTL)
-	if a.TTL > 0 {
+	if a.TTL > 0 || len(a.Addrs) > 0 {
 		ttl = min(ttl, a.TTL)
 	}
 	return q.AppendAlias(dst, ttl, limit, to, a.Addrs)

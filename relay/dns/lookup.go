@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"net/netip"
+	"slices"
 	"time"
 
 	"github.com/switchyard-proxy/switchyard/relay/dns/wire"
@@ -21,7 +22,7 @@ func (r *Resolver) Lookup(ctx context.Context, host string) ([]netip.Addr, error
 	if r.c.Hosts != nil {
 		if e, ok := r.c.Hosts.Resolve(host); ok {
 			if e.Alias == "" {
-				return e.Addrs, nil
+				return r.usable(e.Addrs)
 			}
 			host = e.Alias
 		}
@@ -53,6 +54,17 @@ func (r *Resolver) Lookup(ctx context.Context, host string) ([]netip.Addr, error
 	case <-timer.C:
 		return four, nil
 	}
+}
+
+// usable are the addresses of hosts whose family is of use.
+func (r *Resolver) usable(addrs []netip.Addr) ([]netip.Addr, error) {
+	if !r.c.IPv6 {
+		addrs = slices.DeleteFunc(slices.Clone(addrs), netip.Addr.Is6)
+	}
+	if len(addrs) == 0 {
+		return nil, fmt.Errorf("hosts: %w of type A", ErrNoAddress)
+	}
+	return addrs, nil
 }
 
 type lookup struct {

@@ -189,8 +189,8 @@ func (r *Resolver) flight(ctx context.Context, q *wire.Query) (*flight, error) {
 	r.mu.Lock()
 	defer r.mu.Unlock()
 	if f := r.flights[string(q.Key())]; f != nil {
-		if trailOf(ctx).passes(f) {
-			return nil, ErrLoop
+		if t := trailOf(ctx); t.passes(f) {
+			return nil, t.loop()
 		}
 		return f, nil
 	}
@@ -228,7 +228,7 @@ func (r *Resolver) fly(ctx context.Context, f *flight, q *wire.Query) {
 	if f.err == nil {
 		r.c.Cache.Put(q.Key(), f.answer, r.c.Cache.Now())
 	}
-	if loop := (*loopError)(nil); errors.As(f.err, &loop) { // and no other server could help
+	if loop := (*loopError)(nil); errors.As(f.err, &loop) { // and nobody else could help
 		loop.server.logLoop(r.c.Log)
 	}
 }
@@ -266,7 +266,7 @@ func (r *Resolver) first(ctx context.Context, servers []*Server, q *wire.Query) 
 	case 1:
 		a, err := r.exchange(ctx, asked[0], q)
 		if err != nil {
-			err = r.failed(asked, err)
+			err = allFailed(err)
 		}
 		return a, err
 	}
@@ -293,15 +293,12 @@ func (r *Resolver) first(ctx context.Context, servers []*Server, q *wire.Query) 
 			failed = got.err
 		}
 	}
-	return nil, r.failed(asked, failed)
+	return nil, allFailed(failed)
 }
 
-// failed is the error of servers of which none has answered, the first of them that says more than that
-// it waits for itself.
-func (r *Resolver) failed(servers []*Server, first error) error {
-	if errors.Is(first, ErrLoop) {
-		servers[0].logLoop(r.c.Log)
-	}
+// allFailed is the error of servers of which none has answered. first is that of the first of them that
+// says more than that it waits for itself.
+func allFailed(first error) error {
 	if errors.Is(first, context.DeadlineExceeded) {
 		return context.DeadlineExceeded
 	}
@@ -318,7 +315,7 @@ func (r *Resolver) exchange(ctx context.Context, s *Server, q *wire.Query) (a *w
 	}()
 	trail := trailOf(ctx)
 	if trail.passes(s) {
-		return nil, fmt.Errorf("%s: %w", s.Spec, ErrLoop)
+		return nil, &loopError{s}
 	}
 	ctx = withTrail(ctx, s)
 	response, err := s.Upstream.Exchange(ctx, q.AppendUpstream(make([]byte, 0, 512)))

@@ -3,6 +3,7 @@ package dns
 import (
 	"context"
 	"errors"
+	"fmt"
 	"strings"
 	"sync/atomic"
 	"testing"
@@ -93,8 +94,10 @@ func TestAnswers(t *testing.T) {
 
 type garbage struct{}
 
-func (garbage) Exchange(context.Context, []byte) ([]byte, error) { return []byte("zzzzzzzzzzzzzz"), nil }
-func (garbage) Close() error                                     { return nil }
+func (garbage) Exchange(context.Context, []byte) ([]byte, error) {
+	return []byte("zzzzzzzzzzzzzz"), nil
+}
+func (garbage) Close() error { return nil }
 
 // TestOneFlight: who asks the same meanwhile waits for the same answer, in any case of letters, and ends
 // alone.
@@ -190,6 +193,118 @@ func TestStale(t *testing.T) {
 		// Asking goes on, and what comes then is good for the next.
 		set(says(miekg.RcodeSuccess, "@ 60 A 203.0.113.8").after(3 * time.Second))
 		f(stale, 1800*time.Millisecond, 4)
-		f(stale, 1200*time.Millisecond-time.Nanosecond+time.Nanosecond, 4)
+		f("a.test. 60 A 203.0.113.8", 1200*time.Millisecond, 4)
+	})
+}
+
+// TestDisabledTypes: a server is not asked about what it is not to be asked about, and where nobody is,
+// there is nothing.
+func TestDisabledTypes(t *testing.T) {
+	var a, b atomic.Int64
+	yes := says(miekg.RcodeSuccess)
+	r := newResolver(t, Config{Servers: []*Server{
+		server(t, "192.0.2.1#disable-ipv4=true&disable-qtype-65=true", yes.counted(&a)),
+		server(t, "192.0.2.2#disable-ipv6=true&disable-qtype-65=true", yes.counted(&b)),
+	}})
+	f := func(kind uint16, wantA, wantB int64) {
+		t.Helper()
+		a.Store(0)
+		b.Store(0)
+		if got := ask(t, t.Context(), r, "a.test", kind); got != "" || a.Load() != wantA || b.Load() != wantB {
+			t.Errorf("%q: %d and %d asked; want %d and %d", got, a.Load(), b.Load(), wantA, wantB)
+		}
+	}
+	f(wire.TypeA, 0, 1)
+	f(wire.TypeAAAA, 1, 0)
+	f(wire.TypeHTTPS, 0, 0)
+}
+
+// TestPolicies: those listed first decide; of patterns that stand together, the one that fits best.
+func TestPolicies(t *testing.T) {
+	of := make(map[string]*Server)
+	for _, name := range []string{"main", "plus", "dot", "star", "exact", "set", "late", "never"} {
+		of[name] = server(t, "192.0.2.1", says(miekg.RcodeSuccess, "@ 60 TXT "+name))
+	}
+	r := newResolver(t, Config{
+		Servers: []*Server{of["main"]},
+		Policies: []Policy{
+			{Patterns: patterns(t, of, "+.test=plus", "*.test=star", "a.test=exact", ".dot.test=dot")},
+			{Set: names(t, "+.example", "a.test"), Servers: []*Server{of["set"]}},
+			{Patterns: patterns(t, of, "b.example=never", "+.org=late", "*=star")},
+		},
+		Fallback: &Fallback{Servers: []*Server{of["never"]}, Names: names(t, "a.test")},
+	})
+	f := func(name, want string) {
+		t.Helper()
+		if got := ask(t, t.Context(), r, name, miekg.TypeTXT); !strings.HasSuffix(got, "TXT \""+want+"\"") {
+			t.Errorf("%s: %s; want %s", name, got, want)
+		}
+	}
+	f("a.test", "exact")
+	f("A.TEST.", "exact")
+	f("b.test", "star")
+	f("b.b.test", "plus")
+	f("test", "plus")
+	f("dot.test", "star")
+	f("a.dot.test", "dot")
+	f("b.example", "set")
+	f("a.org", "late")
+	f("local", "star")
+	f("a.net", "main")
+	// What is no text is no name that a pattern could mean.
+	f(`a\.test`, "main")
+	f(".", "main")
+}
+
+// TestTooManyQuestions: beyond a number they are refused; what is at hand is not.
+func TestTooManyQuestions(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		life := NewLife()
+		r := newResolver(t, Config{Life: life, Servers: servers(t, zone(func(ctx context.Context, q *miekg.Msg) (*miekg.Msg, error) {
+			if q.Question[0].Name == "kept." {
+				return reply(q, miekg.RcodeSuccess, good), nil
+			}
+			return silent(ctx, q)
+		}))})
+		ask(t, t.Context(), r, "kept", miekg.TypeA)
+		errs := make(chan error, maxFlights+1)
+		for i := range maxFlights {
+			go func() {
+				_, err := r.Exchange(t.Context(), question(t, fmt.Sprintf("n%d.test", i), miekg.TypeA))
+				errs <- err
+			}()
+		}
+		synctest.Wait()
+		if _, err := r.Exchange(t.Context(), question(t, "more.test", miekg.TypeA)); !errors.Is(err, ErrBusy) {
+			t.Error(err)
+		}
+		if got := ask(t, t.Context(), r, "kept", miekg.TypeA); got != "kept. 60 A 203.0.113.7" {
+			t.Error(got)
+		}
+		// One that waits already has room for others.
+		go func() {
+			_, err := r.Exchange(t.Context(), question(t, "n0.test", miekg.TypeA))
+			errs <- err
+		}()
+		synctest.Wait()
+		begin := time.Now()
+		life.Close()
+		for range maxFlights + 1 {
+			if err := <-errs; !errors.Is(err, context.Canceled) {
+				t.Fatal(err)
+			}
+		}
+		if time.Since(begin) != 0 {
+			t.Errorf("questions that were ended took %s", time.Since(begin))
+		}
+		if _, err := r.Exchange(t.Context(), question(t, "late.test", miekg.TypeA)); !errors.Is(err, ErrClosed) {
+			t.Error(err)
+		}
+		if _, err := r.Lookup(t.Context(), "late.test"); !errors.Is(err, ErrClosed) {
+			t.Error(err)
+		}
+		if got := ask(t, t.Context(), r, "kept", miekg.TypeA); got != "kept. 60 A 203.0.113.7" {
+			t.Error(got)
+		}
 	})
 }

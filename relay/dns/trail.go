@@ -39,3 +39,14 @@ func (t *trail) passes(step any) bool {
 	}
 	return false
 }
+
+// loop is the error of one that has come back to a step: it is the server asked last that waits for
+// itself.
+func (t *trail) loop() error {
+	for ; t != nil; t = t.from {
+		if s, ok := t.step.(*Server); ok {
+			return &loopError{s}
+		}
+	}
+	return ErrLoop
+}

@@ -184,13 +184,26 @@ func locate(ctx context.Context, leaf outbound.Outbound, f *flow.Flow) error {
 // maxTries bounds the nodes that one association is tried with: a rematch can lead to one again.
 const maxTries = 64
 
+// socketOf names the connection that datagrams of f go through: one for all that a source sends through
+// an outbound. A name that was given a fake address has one of its own, which tells whose the answers are
+// when two names have the same address.
+func socketOf(r *route, f *flow.Flow) any {
+	if f.DNSMode == flow.DNSFakeIP {
+		return struct {
+			leaf outbound.Outbound
+			host string
+		}{r.leaf, f.To.Host}
+	}
+	return r.leaf
+}
+
 // openPacket opens the association of one source with one target.
 func (e *Engine) openPacket(ctx context.Context, f *flow.Flow, dial nat.Dial, end func()) (*nat.Session, error) {
 	s := e.current.Load()
 	r, err := e.route(ctx, s, f)
 	var conn flow.PacketConn
 	for tries := 0; err == nil; tries++ {
-		conn, err = dial(r.leaf, func() (flow.PacketConn, error) { return r.leaf.DialPacket(ctx, f) })
+		conn, err = dial(socketOf(&r, f), func() (flow.PacketConn, error) { return r.leaf.DialPacket(ctx, f) })
 		if !errors.Is(err, flow.ErrNoUDP) || r.rule == rule.None || tries == maxTries {
 			break
 		}

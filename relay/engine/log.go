@@ -65,8 +65,11 @@ func chainText(chain []string) string {
 // logFailure says that an outbound could not be dialed. A rule's refusal is no failure.
 func (e *Engine) logFailure(ctx context.Context, f *flow.Flow, r *route, err error) {
 	level := slog.LevelWarn
-	if rejected(err) {
+	switch {
+	case rejected(err):
 		level = slog.LevelInfo
+	case f.Kind == flow.Inner: // whoever opened it says so, and what it was for
+		level = slog.LevelDebug
 	}
 	if !e.log.Enabled(ctx, level) {
 		return

@@ -96,8 +96,14 @@ type source struct {
 	mu     sync.Mutex
 	dead   bool // no longer in the table
 	live   map[flow.Addr]*session
-	byPeer map[netip.AddrPort]*session
+	byPeer map[peer]*session
 	conns  map[any]*shared
+}
+
+// peer is a far end as one connection sees it: two names may lead to it, each by a connection of its own.
+type peer struct {
+	via  *shared
+	addr netip.AddrPort
 }
 
 // shared is one connection of a source through one outbound; all its sessions there use it, so
@@ -192,7 +198,7 @@ func (t *Table) lockedSource(c client, local netip.Addr) *source {
 			src = &source{
 				client: c, table: t, local: local,
 				live:   make(map[flow.Addr]*session),
-				byPeer: make(map[netip.AddrPort]*session),
+				byPeer: make(map[peer]*session),
 				conns:  make(map[any]*shared),
 			}
 			t.sources[c] = src
@@ -244,7 +250,7 @@ func (src *source) open(se *session, f *flow.Flow) {
 			se.queue, se.ready = nil, true
 			if s.To.IP.IsValid() && !se.gone {
 				se.peer = s.To.AddrPort()
-				src.byPeer[se.peer] = se
+				src.byPeer[peer{se.shared, se.peer}] = se
 			}
 			src.mu.Unlock()
 			return
@@ -358,7 +364,7 @@ func (src *source) readAll(sh *shared) {
 func (src *source) peer(sh *shared, from netip.AddrPort) (se *session, as netip.AddrPort) {
 	src.mu.Lock()
 	defer src.mu.Unlock()
-	if se := src.byPeer[from]; se != nil {
+	if se := src.byPeer[peer{sh, from}]; se != nil {
 		return se, se.known(from)
 	}
 	last := sh.last.Load()
@@ -375,7 +381,7 @@ func (src *source) peer(sh *shared, from netip.AddrPort) (se *session, as netip.
 		return last, from
 	}
 	found.peer = from
-	src.byPeer[from] = found
+	src.byPeer[peer{sh, from}] = found
 	return found, found.known(from)
 }
 
@@ -399,8 +405,8 @@ func (src *source) end(se *session, idle bool) {
 	se.gone = true
 	delete(src.live, se.key)
 	s := se.s.Load()
-	if src.byPeer[se.peer] == se {
-		delete(src.byPeer, se.peer)
+	if at := (peer{se.shared, se.peer}); src.byPeer[at] == se {
+		delete(src.byPeer, at)
 	}
 	var close flow.PacketConn
 	if sh := se.shared; sh != nil {

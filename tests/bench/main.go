@@ -69,7 +69,7 @@ func newPlan(quick bool) plan {
 	if quick {
 		return plan{Rounds: 2, Window: 700 * time.Millisecond, Limit: 110 * time.Second}
 	}
-	return plan{Rounds: 3, Window: 2 * time.Second, Limit: 350 * time.Second}
+	return plan{Rounds: 3, Window: 2 * time.Second, Limit: 400 * time.Second}
 }
 
 // run measures, prints the table and writes the samples. What was measured before an interrupt
