@@ -278,8 +278,14 @@ func serveDNS(ctx context.Context, c net.Conn, answer dnsproxy.Answer) {
 	dns.ServeStream(ctx, c, answer)
 }
 
-// answerDNS answers a message for the node of type dns.
-func (r *Relay) answerDNS(ctx context.Context, message []byte, datagram bool) []byte {
+// answerDNS answers a message for the node of type dns. A bug ends one question.
+func (r *Relay) answerDNS(ctx context.Context, message []byte, datagram bool) (answer []byte) {
+	defer func() {
+		if v := recover(); v != nil {
+			r.engine.Recovered(v)
+			answer = nil
+		}
+	}()
 	h := r.current.Load().naming.handler
 	if h == nil {
 		return nil

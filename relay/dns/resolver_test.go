@@ -108,6 +108,7 @@ func TestOneFlight(t *testing.T) {
 		first, cancel := context.WithCancel(t.Context())
 		var failed error
 		go func() { _, failed = r.Exchange(first, question(t, "a.test", miekg.TypeA)) }()
+		synctest.Wait()
 		answers := make([]string, 20)
 		for i := range answers {
 			go func() { answers[i] = ask(t, t.Context(), r, []string{"a.test", "A.Test"}[i%2], miekg.TypeA) }()

@@ -22,6 +22,8 @@ func through(name string, lookup **Resolver, z zone) zone {
 	}
 }
 
+var errUnreachable = errors.New("unreachable")
+
 // TestLoops: who needs himself is told so at once, and the log now and then.
 func TestLoops(t *testing.T) {
 	yes := says(miekg.RcodeSuccess, good)
@@ -54,6 +56,12 @@ func TestLoops(t *testing.T) {
 	// A second one knows the name: then the first can be asked.
 	f(nil, 0, func(c Config) (r *Resolver) {
 		c.Servers = servers(t, through("node.test", &r, yes), yes)
+		r = newResolver(t, c)
+		return r
+	})
+	// A second one does not answer: that is worth more to know, and may pass.
+	f(errUnreachable, 0, func(c Config) (r *Resolver) {
+		c.Servers = servers(t, func(context.Context, *miekg.Msg) (*miekg.Msg, error) { return nil, errUnreachable }, through("node.test", &r, yes))
 		r = newResolver(t, c)
 		return r
 	})

@@ -165,6 +165,38 @@ func TestBatchesOfTheGone(t *testing.T) {
 	}
 }
 
+// TestBatchSkipsWhatCannotBeSent: of several answers one is longer than any datagram.
+func TestBatchSkipsWhatCannotBeSent(t *testing.T) {
+	server, b := newBatch(t, "127.0.0.1:0", 8)
+	c := client(t, server.AddrPort())
+	for _, text := range []string{"a", "big", "b"} {
+		if _, err := c.Write([]byte(text)); err != nil {
+			t.Fatal(err)
+		}
+	}
+	for got := 0; got < 3; {
+		n, err := b.Receive()
+		if err != nil {
+			t.Fatal(err)
+		}
+		for i := range n {
+			answer := b.Packet(i)
+			if string(answer) == "big" {
+				answer = make([]byte, 1<<16)
+			}
+			b.Answer(i, answer)
+		}
+		b.Flush()
+		got += n
+	}
+	for _, want := range []string{"a", "b"} {
+		var buf [8]byte
+		if n, err := c.Read(buf[:]); err != nil || string(buf[:n]) != want {
+			t.Errorf("%q, %v; want %q", buf[:n], err, want)
+		}
+	}
+}
+
 // TestCloseEndsReceive, for whoever waits there.
 func TestCloseEndsReceive(t *testing.T) {
 	leak.Check(t)

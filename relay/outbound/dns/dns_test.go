@@ -31,8 +31,11 @@ func lines(ctx context.Context, c net.Conn, answer Answer) {
 	}
 }
 
-func echo(_ context.Context, message []byte, datagram bool) []byte {
-	if string(message) == "nothing" {
+func echo(ctx context.Context, message []byte, datagram bool) []byte {
+	switch {
+	case ctx.Err() != nil:
+		return []byte("the context has ended")
+	case string(message) == "nothing":
 		return nil
 	}
 	return fmt.Appendf(nil, "%s, %v", message, datagram)
