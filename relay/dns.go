@@ -62,6 +62,9 @@ func (b *builder) names() {
 	if b.prev != nil {
 		n.old = b.prev.naming
 		n.same = c.Same(&b.prev.Config.DNS)
+		for name := range n.old.sets { // else what it refers to may be another
+			n.same = n.same && b.prev.ruleSets[name] == b.ruleSets[name]
+		}
 	}
 	table, err := hosts.New(hosts.Config{Entries: b.Config.Hosts.Listed(), System: c.Enable && c.UseSystemHosts, Log: b.relay.log})
 	if err != nil { // which config has reported: what else is wrong is said all the same

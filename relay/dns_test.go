@@ -252,6 +252,33 @@ func TestReloadKeepsDNS(t *testing.T) {
 	}
 }
 
+// TestSetsChange: when a set holds something else, answers and leases that came about by it are gone.
+func TestSetsChange(t *testing.T) {
+	s, other := newNameServer(t, nil), newNameServer(t, map[string]string{"a.test": "192.0.2.2"})
+	text := func(payload string) string {
+		return fmt.Sprintf(`
+dns: {enable: true, listen: '127.0.0.1:0', enhanced-mode: fake-ip, fake-ip-filter: ['rule-set:set'], nameserver: ['%s'],
+  nameserver-policy: {'rule-set:set': '%s'}}
+rule-providers: {set: {type: inline, behavior: domain, payload: [%s]}}
+`, s.addr, other.addr, payload)
+	}
+	r := startRelay(t, text("x.test"))
+	addr := r.dns.live.Addr()
+	if real, fake := r.query(t, "a.test"), addressOf(t, addr, "a.test"); real != "192.0.2.1" || fake != "198.18.0.4" {
+		t.Errorf("%s, %s", real, fake)
+	}
+	r.mustApply(t, text("a.test"))
+	if real, fake := r.query(t, "a.test"), addressOf(t, addr, "a.test"); real != "192.0.2.2" || fake != "192.0.2.2" {
+		t.Errorf("%s, %s; want the address that the policy's server knows", real, fake)
+	}
+	if n := r.current.Load().naming.handler.Fake.V4.Len(); n != 0 {
+		t.Errorf("%d leases are left", n)
+	}
+	if n := s.asked.Load(); n != 1 {
+		t.Errorf("the other server was asked %d times", n)
+	}
+}
+
 // TestReloadEndsDNS: what a changed section has no more is closed.
 func TestReloadEndsDNS(t *testing.T) {
 	a, b := newNameServer(t, nil), newNameServer(t, map[string]string{"a.test": "192.0.2.2"})

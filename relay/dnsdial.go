@@ -2,6 +2,7 @@ package relay
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"net"
 	"net/netip"
@@ -33,6 +34,8 @@ func (r *Relay) reach(via string, base dialing) upstream.Config {
 		Dial: func(ctx context.Context, network string, to flow.Addr) (net.Conn, error) {
 			o, proxied := r.through(via)
 			switch {
+			case !proxied && via == "" && r.dns.own(to.AddrPort()):
+				return nil, errOwn
 			case !proxied && network == "udp":
 				return dialUDP(ctx, straight(), to)
 			case !proxied:
@@ -63,6 +66,9 @@ func (r *Relay) reach(via string, base dialing) upstream.Config {
 		},
 	}
 }
+
+// errOwn means that a name server is the daemon itself.
+var errOwn = errors.New("this is dns.listen: it would ask itself")
 
 // through is the node or group called via, or nil for where the rules lead. proxied is false for what is
 // neither.

@@ -7,6 +7,7 @@ import (
 	"github.com/switchyard-proxy/switchyard/relay/config"
 	"github.com/switchyard-proxy/switchyard/relay/dns"
 	"github.com/switchyard-proxy/switchyard/relay/dns/fakeip"
+	"github.com/switchyard-proxy/switchyard/relay/flow"
 	"github.com/switchyard-proxy/switchyard/relay/match"
 	"github.com/switchyard-proxy/switchyard/relay/rule"
 )
@@ -41,9 +42,21 @@ func (n *namingBuilder) pool(r netip.Prefix) *fakeip.Pool {
 		n.report(config.Pos{}, "dns.fake-ip-range", err.Error())
 		return nil
 	}
-	logLeases(n.relay.log, p.Load())
+	if other := n.otherPool(r); other != nil {
+		p.TakeOver(other)
+	} else {
+		logLeases(n.relay.log, p.Load())
+	}
 	n.pools[key] = p
 	return p
+}
+
+// otherPool is the pool of a range that is kept in another way until now.
+func (n *namingBuilder) otherPool(r netip.Prefix) *fakeip.Pool {
+	if n.old == nil {
+		return nil
+	}
+	return n.old.pools[fmt.Sprint(r, !n.Config.Profile.StoreFakeIP)]
 }
 
 // realNames says which names get real addresses.
@@ -110,14 +123,36 @@ func (n *namingBuilder) realByRules() func(host string) bool {
 	}
 }
 
-// evict ends the leases of names that get real addresses now.
-func (n *naming) evict() {
+// evict ends the leases of names that get real addresses now, and what goes to an address that stands for
+// another name, or for none.
+func (r *Relay) evict(n *naming) {
 	if n.handler == nil || n.handler.Fake == nil {
 		return
 	}
-	for _, p := range []*fakeip.Pool{n.handler.Fake.V4, n.handler.Fake.V6} {
-		if p != nil {
-			p.Evict(n.handler.Fake.Real)
-		}
+	pools := n.handler.Fake.Pools()
+	for _, p := range pools {
+		p.Evict(n.handler.Fake.Real)
 	}
+	r.engine.EndTargets(func(asked, to flow.Addr) bool {
+		for _, p := range pools {
+			if asked.Host == "" && p.Contains(asked.IP) {
+				host, ok := p.Name(asked.IP)
+				return !ok || host != to.Host
+			}
+		}
+		return false
+	})
+}
+
+// setsChanged lets go of answers and leases that were made by sets that hold something else now, if refers
+// says that the section refers to them.
+func (r *Relay) setsChanged(refers func(n *naming) bool) {
+	now := r.current.Load()
+	if now == nil || now.naming.handler == nil || !refers(now.naming) {
+		return
+	}
+	for _, c := range now.naming.caches {
+		c.Flush()
+	}
+	r.evict(now.naming)
 }

@@ -8,6 +8,7 @@ import (
 	"testing"
 
 	"github.com/switchyard-proxy/switchyard/relay/dns"
+	"github.com/switchyard-proxy/switchyard/relay/dns/fakeip"
 	"github.com/switchyard-proxy/switchyard/relay/flow"
 )
 
@@ -162,7 +163,14 @@ func TestPoolsStay(t *testing.T) {
 	if pool("ipv6: true", "profile: {store-fake-ip: true}\n") == one {
 		t.Error("what is stored is the same pool as what is not")
 	}
-	r.current.Load().naming.handler.Fake.V4.Lease([]byte("z.test"))
+	now := func() *fakeip.Pool { return r.current.Load().naming.handler.Fake.V4 }
+	now().Lease([]byte("y.test"))
+	z := now().Lease([]byte("z.test"))
+	pool("ipv6: true", "profile: {store-fake-ip: false}\n")
+	if got := now().Lease([]byte("z.test")); got != z {
+		t.Errorf("a lease that is stored no more is %s; want %s", got, z)
+	}
+	pool("ipv6: true", "profile: {store-fake-ip: true}\n")
 	r.mustApply(t, "dns: {enable: false}\n") // which stores them, sooner or later
 	if len(r.dns.pools) != 0 {
 		t.Errorf("%v", r.dns.pools)

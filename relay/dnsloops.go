@@ -12,7 +12,8 @@ import (
 )
 
 // loops finds the name servers that can never be asked: those whose way leads through a node whose name
-// only they, or others like them, can resolve. What the rules decide is not known before.
+// only they, or others like them, can resolve, and those whose own name only such servers can. What the
+// rules decide is not known before.
 type loops struct {
 	c       *config.Config
 	hosts   *hosts.Table
@@ -61,22 +62,53 @@ func (b *builder) checkLoops() {
 // servers are all name servers of the section.
 func (l *loops) servers() []config.Ref {
 	d := &l.c.DNS
-	all := slices.Concat(d.Nameserver, d.Fallback, d.ProxyServerNameserver, d.DirectNameserver, d.DefaultNameserver)
-	for _, p := range slices.Concat(d.Policy, d.ProxyServerPolicy) {
-		for _, v := range p.Values {
-			all = append(all, config.Ref{Name: v, Pos: p.Pos})
-		}
+	all := l.ruled(slices.Concat(d.Nameserver, d.Fallback))
+	all = slices.Concat(all, d.ProxyServerNameserver, d.DirectNameserver, d.DefaultNameserver)
+	for _, p := range d.Policy {
+		all = append(all, l.ruled(valuesOf(p))...)
+	}
+	for _, p := range d.ProxyServerPolicy {
+		all = append(all, valuesOf(p)...)
 	}
 	return all
+}
+
+func valuesOf(p config.Listing) []config.Ref {
+	list := make([]config.Ref, len(p.Values))
+	for i, v := range p.Values {
+		list[i] = config.Ref{Name: v, Pos: p.Pos}
+	}
+	return list
+}
+
+// ruled are servers as respect-rules has them: those that say nothing else go where the rules lead.
+func (l *loops) ruled(list []config.Ref) []config.Ref {
+	if !l.c.DNS.RespectRules {
+		return list
+	}
+	list = slices.Clone(list)
+	for i := range list {
+		s, err := nameserver.Parse(list[i].Name)
+		if err != nil || s.Via != "" {
+			continue // an error config has reported
+		}
+		sep := "#"
+		if strings.Contains(list[i].Name, "#") {
+			sep = "&"
+		}
+		list[i].Name += sep + nameserver.Rules
+	}
+	return list
 }
 
 // resolving are the servers that may be asked for the name of a node. What is in a list is not known before
 // it is loaded: it may hold the name.
 func (l *loops) resolving(host string) (all []config.Ref) {
 	d := &l.c.DNS
-	list, policy := slices.Concat(d.Nameserver, d.Fallback), d.Policy
+	list, policy, ruled := slices.Concat(d.Nameserver, d.Fallback), d.Policy, l.ruled
 	if len(d.ProxyServerNameserver) > 0 {
 		list, policy = d.ProxyServerNameserver, d.ProxyServerPolicy
+		ruled = func(list []config.Ref) []config.Ref { return list }
 	}
 	var run match.Patterns[[]config.Ref] // patterns that follow each other: the one that fits best decides
 	for _, p := range policy {
@@ -84,10 +116,7 @@ func (l *loops) resolving(host string) (all []config.Ref) {
 		if err != nil {
 			continue // which config has reported
 		}
-		servers := make([]config.Ref, len(p.Values))
-		for i, v := range p.Values {
-			servers[i] = config.Ref{Name: v, Pos: p.Pos}
-		}
+		servers := ruled(valuesOf(p))
 		for _, pattern := range names.Patterns {
 			_ = run.Add(pattern, servers) // the first of two stays
 		}
@@ -99,9 +128,9 @@ func (l *loops) resolving(host string) (all []config.Ref) {
 		}
 	}
 	if found, ok := run.Find(host); ok {
-		list = found
+		return append(all, found...)
 	}
-	return append(all, list...)
+	return append(all, ruled(list)...)
 }
 
 func serverStep(text string) string {
@@ -129,8 +158,40 @@ func (l *loops) server(text string) bool {
 		l.needs[step] = []string{s.Via}
 		return false
 	}
+	if s.Addr.Host != "" && l.straight(s.Via) && !l.named(step, s.Addr.Host) {
+		return false
+	}
 	l.can[step] = true
 	return true
+}
+
+// straight says whether a server is connected to from here, so that its name is resolved here: through a
+// proxy the far end does that.
+func (l *loops) straight(via string) bool {
+	switch via {
+	case "", "DIRECT":
+		return true
+	case nameserver.Rules, "GLOBAL", "REJECT", "REJECT-DROP", "PASS", "COMPATIBLE":
+		return false
+	}
+	if p := l.proxies[via]; p != nil {
+		return p.Type == "direct" && p.DialerProxy == ""
+	}
+	return l.groups[via] == nil // an interface
+}
+
+// named says whether the name of a server can be resolved, which is for default-nameserver to do.
+func (l *loops) named(step, host string) bool {
+	if e, ok := l.hosts.Resolve(host); ok && e.Alias == "" {
+		return true
+	}
+	for _, s := range l.c.DNS.DefaultNameserver {
+		if l.can[serverStep(s.Name)] {
+			return true
+		}
+		l.needs[step] = append(l.needs[step], serverStep(s.Name))
+	}
+	return len(l.c.DNS.DefaultNameserver) == 0 // which config has reported
 }
 
 // target says whether a node or group can be reached, by what is known so far. An interface can.

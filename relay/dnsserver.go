@@ -62,11 +62,12 @@ type dnsChange struct {
 	next    *naming
 	fresh   *dnsListener // nil: none is new
 	keep    bool         // the one that serves stays
+	evict   func(*naming)
 }
 
 // prepare binds the address of c, unless it is bound already.
-func (s *dnsService) prepare(c *config.Config, next *naming) (*dnsChange, error) {
-	change := &dnsChange{service: s, next: next}
+func (s *dnsService) prepare(c *config.Config, next *naming, evict func(*naming)) (*dnsChange, error) {
+	change := &dnsChange{service: s, next: next, evict: evict}
 	addr := c.DNS.Listen
 	if !c.DNS.Enable || addr == "" {
 		return change, nil
@@ -107,7 +108,7 @@ func (d *dnsChange) Abort() {
 // Commit serves by the new configuration and retires what it has no more.
 func (d *dnsChange) Commit() {
 	s := d.service
-	d.next.evict()
+	d.evict(d.next)
 	s.keepPools(d.next)
 	old := s.live
 	switch {
@@ -267,9 +268,11 @@ func (r *Relay) FlushDNS() error {
 // FlushFakeIP forgets all fake addresses.
 func (r *Relay) FlushFakeIP() error {
 	var errs []error
-	for _, p := range r.current.Load().naming.pools {
+	n := r.current.Load().naming
+	for _, p := range n.pools {
 		errs = append(errs, p.Flush())
 	}
+	r.evict(n)
 	return errors.Join(errs...)
 }
 

@@ -29,12 +29,13 @@ type geoKey struct {
 // geoData gives rules the sets of geo data they refer to. Sets come out of the files in the home
 // directory; a file that is not there makes its sets empty, and is downloaded once a rule needs it.
 type geoData struct {
-	home  string
-	log   *slog.Logger
-	get   func(ctx context.Context, url string) ([]byte, error)
-	inUse func() (map[geoKey]bool, config.Geo) // what rules refer to now, and the settings
-	held  func() map[geoKey]bool               // that, and what rule sets refer to that no rule names
-	poke  chan struct{}                        // tells run that something may be due
+	home    string
+	log     *slog.Logger
+	get     func(ctx context.Context, url string) ([]byte, error)
+	inUse   func() (map[geoKey]bool, config.Geo) // what rules refer to now, and the settings
+	held    func() map[geoKey]bool               // that, and what rule sets refer to that no rule names
+	changed func(kind geo.Kind, names []string)  // is told of sets that hold something else now; nil: nobody
+	poke    chan struct{}                        // tells run that something may be due
 
 	updating sync.Mutex // one update at a time
 	loading  sync.Mutex // one reading of files at a time; it guards the next three
@@ -265,6 +266,9 @@ func (g *geoData) give(kind geo.Kind, names []string, contents *geoContents) {
 			c = new(rule.Content)
 		}
 		g.set(geoKey{kind, name}).Replace(c)
+	}
+	if g.changed != nil {
+		g.changed(kind, names)
 	}
 	if missing != nil {
 		g.log.Warn(fmt.Sprintf("%s has nothing for %s: the rules that name it do not match", kind, some(missing)))

@@ -57,13 +57,16 @@ func (p *packets) receive() {
 	defer close(p.ended)
 	for {
 		b := make([]byte, maxPacket)
-		n, _, err := p.conn.ReadPacket(b)
+		n, from, err := p.conn.ReadPacket(b)
 		if err != nil {
 			select {
 			case p.received <- received{err: err}:
 			case <-p.closed:
 			}
 			return
+		}
+		if from.IsValid() && p.to.IP.IsValid() && from != p.to.AddrPort() {
+			continue // from somebody else
 		}
 		select {
 		case p.received <- received{data: b[:n]}:

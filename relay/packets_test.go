@@ -20,7 +20,8 @@ type association struct {
 	closed chan struct{}
 	once   sync.Once
 	sent   []string
-	broken error // what it ends with when in is closed
+	from   netip.AddrPort // what comes in is from there
+	broken error          // what it ends with when in is closed
 }
 
 func newAssociation() *association {
@@ -33,7 +34,7 @@ func (a *association) ReadPacket(p []byte) (int, netip.AddrPort, error) {
 		if !ok {
 			return 0, netip.AddrPort{}, a.broken
 		}
-		return copy(p, text), netip.AddrPort{}, nil
+		return copy(p, text), a.from, nil
 	case <-a.closed:
 		return 0, netip.AddrPort{}, net.ErrClosed
 	}
@@ -131,6 +132,32 @@ func TestPacketsAfterADeadline(t *testing.T) {
 			t.Error(err)
 		}
 	})
+}
+
+// TestPacketsOfOthers: what comes from somewhere else than the target is not read, as far as can be known.
+func TestPacketsOfOthers(t *testing.T) {
+	f := func(to flow.Addr, from string, want bool) {
+		t.Helper()
+		synctest.Test(t, func(t *testing.T) {
+			a := newAssociation()
+			if from != "" {
+				a.from = netip.MustParseAddrPort(from)
+			}
+			p := newPackets(a, to)
+			defer p.Close()
+			a.in <- "x"
+			_ = p.SetReadDeadline(time.Now().Add(time.Second))
+			if _, err := p.Read(make([]byte, 8)); (err == nil) != want {
+				t.Errorf("from %q to %v: %v", from, to, err)
+			}
+		})
+	}
+	ip := flow.Addr{IP: netip.MustParseAddr("192.0.2.1"), Port: 53}
+	f(ip, "192.0.2.1:53", true)
+	f(ip, "192.0.2.2:53", false)
+	f(ip, "192.0.2.1:54", false)
+	f(ip, "", true) // the outbound does not say
+	f(flow.Addr{Host: "a.test", Port: 53}, "192.0.2.2:53", true)
 }
 
 // TestPacketsEnd: every reader hears why an association has ended, after what came before; a closed one is

@@ -15,6 +15,7 @@ import (
 
 	"github.com/switchyard-proxy/switchyard/relay/config"
 	"github.com/switchyard-proxy/switchyard/relay/engine"
+	"github.com/switchyard-proxy/switchyard/relay/geo"
 	"github.com/switchyard-proxy/switchyard/relay/group"
 	"github.com/switchyard-proxy/switchyard/relay/logs"
 	"github.com/switchyard-proxy/switchyard/relay/outbound"
@@ -77,6 +78,11 @@ func New(hub *logs.Hub, store *state.Store, source Source) *Relay {
 	r.dns = newDNSService(log)
 	r.geo = newGeoData(source.Paths.Home, log)
 	r.geo.get, r.geo.inUse, r.geo.held = r.getGeo, r.geoInUse, r.geoHeld
+	r.geo.changed = func(kind geo.Kind, names []string) {
+		r.setsChanged(func(n *naming) bool {
+			return slices.ContainsFunc(names, func(name string) bool { return n.geo[geoKey{kind, name}] })
+		})
+	}
 	return r
 }
 
@@ -203,7 +209,7 @@ func (r *Relay) apply(c *config.Config, off map[int]bool) (err error) {
 	}
 	changes = append(changes, binding)
 	step = "dns"
-	resolving, err := r.dns.prepare(c, next.naming)
+	resolving, err := r.dns.prepare(c, next.naming, r.evict)
 	if err != nil {
 		return &StepError{Step: "dns", Err: err}
 	}

@@ -76,7 +76,7 @@ type Config struct {
 	NTP       NTP        `key:"ntp"`
 	IPTables  IPTables   `key:"iptables"`
 
-	places map[string]Pos // of the keys of the top level
+	places map[string]Pos // those of the decoder
 }
 
 // Inbounds are the listening ports and who may use them.

@@ -30,7 +30,7 @@ type decoder struct {
 	hints   int
 	visits  int
 	merges  int
-	places  map[string]Pos // of the keys of the top level
+	places  map[string]Pos // by path, of the keys of the top level and of some below dns
 }
 
 // maxVisits bounds the values read from one file, so that aliases of aliases cannot multiply.
@@ -68,6 +68,13 @@ func (d *decoder) nearest(name string, candidates []string) string {
 		return ""
 	}
 	return DidYouMean(name, candidates)
+}
+
+// place notes where something stands whose value does not say so.
+func (d *decoder) place(path string, at Pos) {
+	if d.places != nil {
+		d.places[path] = at
+	}
 }
 
 func (v value) pos() Pos { return Pos{v.n.Line, v.n.Column} }
@@ -222,8 +229,8 @@ func (v value) object(open bool, targets ...any) {
 		}
 	}
 	for _, e := range v.entries() {
-		if v.path == "" && v.d.places != nil {
-			v.d.places[e.key.Value] = Pos{e.key.Line, e.key.Column}
+		if v.path == "" || v.path == "dns" {
+			v.d.place(e.val.path, Pos{e.key.Line, e.key.Column})
 		}
 		f, ok := known[e.key.Value]
 		if !ok {
@@ -309,6 +316,9 @@ func (v value) list(f field) {
 	items := v.items()
 	list := reflect.MakeSlice(f.to.Type(), 0, len(items))
 	for _, item := range items {
+		if strings.HasPrefix(item.path, "dns.fallback-filter.") {
+			v.d.place(item.path, item.pos())
+		}
 		e := reflect.New(f.to.Type().Elem()).Elem()
 		before := len(v.d.diags)
 		item.field(field{e, f.tag})

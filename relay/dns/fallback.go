@@ -3,6 +3,7 @@ package dns
 import (
 	"context"
 	"net/netip"
+	"time"
 
 	"github.com/switchyard-proxy/switchyard/relay/dns/wire"
 	"github.com/switchyard-proxy/switchyard/relay/match"
@@ -18,12 +19,22 @@ type Fallback struct {
 	Lazy   bool // asked only when there is need
 }
 
+// firstPatience is how long the first opinion is waited for when there may be a second.
+const firstPatience = 2 * time.Second
+
+// outcome is what servers have said.
 type outcome struct {
 	answer *wire.Answer
 	err    error
 }
 
-// withFallback asks the servers, and the second ones about an answer that is in doubt or is none.
+// good says whether it is an answer with addresses that are not in doubt.
+func (o *outcome) good(fb *Fallback) bool {
+	return o.err == nil && len(o.answer.Addrs) > 0 && !fb.doubts(o.answer.Addrs)
+}
+
+// withFallback asks the servers, and the second ones about an answer that is in doubt, is none, or does not
+// come.
 func (r *Resolver) withFallback(ctx context.Context, q *wire.Query, name *match.Name) (*wire.Answer, error) {
 	fb := r.c.Fallback
 	if fb.Names != nil && fb.Names.Has(name) {
@@ -31,29 +42,55 @@ func (r *Resolver) withFallback(ctx context.Context, q *wire.Query, name *match.
 	}
 	ctx, cancel := context.WithCancel(ctx)
 	defer cancel()
-	second := make(chan outcome, 1)
-	ask := func() {
-		r.c.Life.running.Go(func() {
-			o := outcome{err: errPanic}
-			defer func() { second <- o }()
-			o.answer, o.err = r.first(ctx, fb.Servers, q)
-		})
+	late := time.NewTimer(firstPatience)
+	defer late.Stop()
+	one, two := r.outcome(ctx, r.c.Servers, q), (<-chan outcome)(nil)
+	need := func() {
+		if two == nil {
+			two = r.outcome(ctx, fb.Servers, q)
+		}
 	}
 	if !fb.Lazy {
-		ask()
+		need()
 	}
-	a, err := r.first(ctx, r.c.Servers, q)
-	if err == nil && len(a.Addrs) > 0 && !fb.doubts(a.Addrs) {
-		return a, nil
+	var first, second *outcome
+	waited := false
+	for {
+		select {
+		case o := <-one:
+			if o.good(fb) {
+				return o.answer, nil
+			}
+			first = &o
+			need()
+		case o := <-two:
+			second = &o
+		case <-late.C:
+			waited = true
+			need()
+		}
+		switch {
+		case second == nil:
+		case second.err == nil && (waited || first != nil):
+			return second.answer, nil
+		case first == nil: // the second opinion is none: the first may come yet
+		case first.err == nil && len(first.answer.Addrs) == 0:
+			return first.answer, nil // there is no address, says the only one who says anything
+		default:
+			return nil, second.err
+		}
 	}
-	if fb.Lazy {
-		ask()
-	}
-	o := <-second
-	if o.err != nil && err == nil && len(a.Addrs) == 0 {
-		return a, nil // there is no address, says the only one who says anything
-	}
-	return o.answer, o.err
+}
+
+// outcome asks servers in the background.
+func (r *Resolver) outcome(ctx context.Context, servers []*Server, q *wire.Query) <-chan outcome {
+	c := make(chan outcome, 1)
+	r.c.Life.running.Go(func() {
+		o := outcome{err: errPanic}
+		defer func() { c <- o }()
+		o.answer, o.err = r.first(ctx, servers, q)
+	})
+	return c
 }
 
 func (fb *Fallback) doubts(addrs []netip.Addr) bool {

@@ -5,6 +5,7 @@ import (
 	"errors"
 	"log/slog"
 	"net/netip"
+	"slices"
 	"unsafe"
 
 	"github.com/switchyard-proxy/switchyard/relay/dns/fakeip"
@@ -20,6 +21,11 @@ type Fake struct {
 	TTL    uint32       // seconds
 	// Real says whether a name gets its real addresses. host is not to be kept.
 	Real func(host string) bool
+}
+
+// Pools are those there are.
+func (f *Fake) Pools() []*fakeip.Pool {
+	return slices.DeleteFunc([]*fakeip.Pool{f.V4, f.V6}, func(p *fakeip.Pool) bool { return p == nil })
 }
 
 func (f *Fake) pool(kind uint16) *fakeip.Pool {
@@ -54,9 +60,8 @@ func (h *Handler) Quick(dst []byte, q *wire.Query, limit int) (answer []byte, ok
 	case 0:
 		return q.AppendEmpty(dst, wire.FormatError), true
 	}
-	name, isText := q.Host()
-	if isText {
-		if answer, ok, slow := h.own(dst, q, name, limit); ok || slow {
+	if name, plain := q.Host(); len(name) > 0 {
+		if answer, ok, slow := h.own(dst, q, name, plain, limit); ok || slow {
 			return answer, ok
 		}
 	}
@@ -72,15 +77,16 @@ func (h *Handler) Quick(dst []byte, q *wire.Query, limit int) (answer []byte, ok
 }
 
 // own answers about names and addresses that are the configuration's. slow is that hosts leads on to
-// another name.
-func (h *Handler) own(dst []byte, q *wire.Query, name []byte, limit int) (answer []byte, ok, slow bool) {
+// another name. A name that is not plain has no entry and no fake address, and no real one either where
+// its like would have a fake one.
+func (h *Handler) own(dst []byte, q *wire.Query, name []byte, plain bool, limit int) (answer []byte, ok, slow bool) {
 	if q.Type == wire.TypePTR {
 		return h.reverse(dst, q, name, limit)
 	}
 	if !leadsToAddrs(q.Type) {
 		return dst, false, false
 	}
-	if h.Hosts != nil {
+	if h.Hosts != nil && plain {
 		if e, ok := h.Hosts.Find(name); ok {
 			if e.Alias != "" {
 				return dst, false, true
@@ -99,7 +105,7 @@ func (h *Handler) own(dst []byte, q *wire.Query, name []byte, limit int) (answer
 		}
 		return dst, false, false
 	}
-	if p := h.Fake.pool(q.Type); p != nil && (q.Type == wire.TypeA || h.IPv6) {
+	if p := h.Fake.pool(q.Type); p != nil && plain && (q.Type == wire.TypeA || h.IPv6) {
 		return q.AppendAddrs(dst, h.Fake.TTL, limit, p.Lease(name)), true, false
 	}
 	return q.AppendEmpty(dst, wire.Success), true, false
@@ -164,7 +170,7 @@ func (h *Handler) Answer(ctx context.Context, dst []byte, q *wire.Query, limit i
 			return h.alias(ctx, dst, q, e.Alias, limit)
 		}
 	}
-	f, err := h.Resolver.Exchange(ctx, q)
+	f, err := h.Resolver.exchangeOf(ctx, q, maxOfClients)
 	if err != nil {
 		h.failed(q, err)
 		return q.AppendEmpty(dst, wire.ServerFailure)

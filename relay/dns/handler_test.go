@@ -88,7 +88,12 @@ func TestOrder(t *testing.T) {
 	f(fake, "a.real", wire.TypeA, "a.real. 60 A 203.0.113.7")
 	f(fake, "a.real", wire.TypeAAAA, "a.real. 60 AAAA 2001:db8::7")
 	f(fakeFour, "a.real", wire.TypeAAAA, "")
-	f(fake, `a\.test`, wire.TypeA, `a\.test. 60 A 203.0.113.7`)
+	f(plain, `a\.test`, wire.TypeA, `a\.test. 60 A 203.0.113.7`)
+	// What is no host's name gets no fake address, and is not asked for where its like are not.
+	for _, name := range []string{`a\.b.test`, `my\032printer.test`, `b\195\188ch.test`} {
+		f(fake, name, wire.TypeA, "")
+	}
+	f(fake, `my\032printer.real`, wire.TypeA, `my\ printer.real. 60 A 203.0.113.7`)
 }
 
 // TestNoQuestionsOfOurs are refused: zones, other classes and what is no type.

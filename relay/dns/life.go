@@ -11,6 +11,7 @@ type Life struct {
 	cancel  context.CancelFunc
 	mu      sync.Mutex
 	closed  bool
+	waits   waits
 	running sync.WaitGroup // added to under mu, or by what it counts already
 }
 

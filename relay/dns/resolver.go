@@ -22,6 +22,7 @@ import (
 const (
 	queryTimeout = 5 * time.Second // one question, all servers and tries together
 	maxFlights   = 2048            // questions that are asked at the same time
+	maxOfClients = 1536            // of them, those of clients: the daemon's own have the rest
 	staleAfter   = 1800 * time.Millisecond
 	staleTTL     = 30 // seconds; both by RFC 8767
 	logEvery     = 60 // seconds
@@ -46,6 +47,7 @@ type Server struct {
 	Spec     *nameserver.Server
 	Upstream upstream.Upstream
 
+	plain                     atomic.Bool // it does not understand EDNS
 	loopLogged, failureLogged rarely
 }
 
@@ -141,17 +143,22 @@ func (r *Resolver) Cached(q *wire.Query) (f Found, ok bool) {
 
 // Exchange answers q from what is at hand or by asking.
 func (r *Resolver) Exchange(ctx context.Context, q *wire.Query) (Found, error) {
+	return r.exchangeOf(ctx, q, maxFlights)
+}
+
+// exchangeOf is Exchange while no more than most questions are being asked.
+func (r *Resolver) exchangeOf(ctx context.Context, q *wire.Query, most int) (Found, error) {
 	now := r.c.Cache.Now()
 	e := r.c.Cache.Get(q.Key(), now)
 	if e != nil && e.Fresh(now) {
 		return Found{Answer: e.Answer, Age: e.Age(now)}, nil
 	}
 	if e == nil || !r.c.Stale {
-		return r.join(ctx, q, nil)
+		return r.join(ctx, q, most, nil)
 	}
 	stale := time.NewTimer(staleAfter)
 	defer stale.Stop()
-	f, err := r.join(ctx, q, stale.C)
+	f, err := r.join(ctx, q, most, stale.C)
 	if err != nil && !errors.Is(err, ErrLoop) && ctx.Err() == nil {
 		return Found{Answer: e.Answer, Stale: true}, nil
 	}
@@ -169,11 +176,16 @@ type flight struct {
 var errSlow = errors.New("no answer yet")
 
 // join waits for the answer to q, which is asked by whoever comes first.
-func (r *Resolver) join(ctx context.Context, q *wire.Query, enough <-chan time.Time) (Found, error) {
-	f, err := r.flight(ctx, q)
+func (r *Resolver) join(ctx context.Context, q *wire.Query, most int, enough <-chan time.Time) (Found, error) {
+	f, err := r.flight(ctx, q, most)
 	if err != nil {
 		return Found{}, err
 	}
+	end, ok := r.c.Life.waits.begin(ctx, f)
+	if !ok {
+		return Found{}, trailOf(ctx).loop()
+	}
+	defer end()
 	select {
 	case <-f.done:
 		return Found{Answer: f.answer}, f.err
@@ -185,16 +197,13 @@ func (r *Resolver) join(ctx context.Context, q *wire.Query, enough <-chan time.T
 }
 
 // flight finds the flight of q or begins it.
-func (r *Resolver) flight(ctx context.Context, q *wire.Query) (*flight, error) {
+func (r *Resolver) flight(ctx context.Context, q *wire.Query, most int) (*flight, error) {
 	r.mu.Lock()
 	defer r.mu.Unlock()
 	if f := r.flights[string(q.Key())]; f != nil {
-		if t := trailOf(ctx); t.passes(f) {
-			return nil, t.loop()
-		}
 		return f, nil
 	}
-	if len(r.flights) >= maxFlights {
+	if len(r.flights) >= most {
 		return nil, ErrBusy
 	}
 	f := &flight{done: make(chan struct{})}
@@ -236,9 +245,9 @@ func (r *Resolver) fly(ctx context.Context, f *flight, q *wire.Query) {
 // ask asks those who are to be asked about q.
 func (r *Resolver) ask(ctx context.Context, q *wire.Query) (*wire.Answer, error) {
 	var name match.Name
-	text, ok := q.Host()
+	text, _ := q.Host()
 	host := string(text)
-	if ok {
+	if host != "" {
 		name.Set(host)
 		for i := range r.c.Policies {
 			if servers, ok := r.c.Policies[i].find(host, &name); ok {
@@ -313,22 +322,40 @@ func (r *Resolver) exchange(ctx context.Context, s *Server, q *wire.Query) (a *w
 			err = errors.New("panic")
 		}
 	}()
-	trail := trailOf(ctx)
-	if trail.passes(s) {
+	end, ok := r.c.Life.waits.begin(ctx, s)
+	if !ok {
 		return nil, &loopError{s}
 	}
+	defer end()
 	ctx = withTrail(ctx, s)
-	response, err := s.Upstream.Exchange(ctx, q.AppendUpstream(make([]byte, 0, 512)))
+	edns := !s.plain.Load()
+	if a, err = s.ask(ctx, q, edns); err == nil && edns && (a.RCode() == wire.FormatError || a.RCode() == wire.NotImplemented) {
+		// It may not know EDNS (RFC 6891, section 7).
+		if b, err := s.ask(ctx, q, false); err == nil && b.RCode() != a.RCode() {
+			s.plain.Store(true)
+			a = b
+		}
+	}
 	if err != nil {
 		s.logFailure(ctx, r.c.Log, err)
-		return nil, err // which names the server
-	}
-	if a, err = wire.Scan(response); err != nil {
-		return nil, fmt.Errorf("%s: %w", s.Spec, err)
+		return nil, err
 	}
 	code := a.RCode()
 	if s.Spec.Scheme != nameserver.RCode && code != wire.Success && code != wire.NameError {
 		return nil, fmt.Errorf("%s: %w", s.Spec, &CodeError{code})
+	}
+	return a, nil
+}
+
+// ask sends q, with EDNS or without. The error names the server.
+func (s *Server) ask(ctx context.Context, q *wire.Query, edns bool) (*wire.Answer, error) {
+	response, err := s.Upstream.Exchange(ctx, q.AppendUpstream(make([]byte, 0, 512), edns))
+	if err != nil {
+		return nil, err
+	}
+	a, err := wire.Scan(response)
+	if err != nil {
+		return nil, fmt.Errorf("%s: %w", s.Spec, err)
 	}
 	return a, nil
 }

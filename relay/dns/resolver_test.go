@@ -252,8 +252,9 @@ func TestPolicies(t *testing.T) {
 	f("a.org", "late")
 	f("local", "star")
 	f("a.net", "main")
-	// What is no text is no name that a pattern could mean.
-	f(`a\.test`, "main")
+	f(`a\.test`, "star") // it is one label
+	f(`a\.b.test`, "star")
+	f(`my\032printer._ipp.test`, "plus")
 	f(".", "main")
 }
 
@@ -308,4 +309,24 @@ func TestTooManyQuestions(t *testing.T) {
 			t.Error(got)
 		}
 	})
+}
+
+// TestWithoutEDNS: a server that does not understand EDNS is asked without it, from then on at once.
+func TestWithoutEDNS(t *testing.T) {
+	for _, code := range []int{miekg.RcodeFormatError, miekg.RcodeNotImplemented} {
+		var n atomic.Int64
+		z := zone(func(_ context.Context, q *miekg.Msg) (*miekg.Msg, error) {
+			if q.IsEdns0() != nil {
+				return reply(q, code), nil
+			}
+			return reply(q, miekg.RcodeSuccess, good), nil
+		})
+		r := newResolver(t, Config{Servers: servers(t, z.counted(&n))})
+		for i, asked := range []int64{2, 3} {
+			name := fmt.Sprintf("%d.test", i)
+			if got, want := ask(t, t.Context(), r, name, miekg.TypeA), name+". 60 A "; !strings.HasPrefix(got, want) || n.Load() != asked {
+				t.Errorf("%s after %d questions; want %s after %d", got, n.Load(), want, asked)
+			}
+		}
+	}
 }

@@ -59,6 +59,7 @@ func newSetup(t *testing.T, mode Mode, rules ...string) *setup {
 		"DIRECT": direct, "leaf": leaf, "PASS": named("PASS", "Pass", true),
 		"REJECT": &node{info: outbound.Info{Name: "REJECT", Type: "Reject", UDP: true}, err: flow.ErrRejected},
 		"far":    &node{info: outbound.Info{Name: "far", Type: "Socks5", UDP: true}, err: flow.ErrNoUDP},
+		"dns":    named("dns", "Dns", true),
 		"again":  outbound.NewRematch(outbound.Info{Name: "again", Type: "Rematch", UDP: true}, "", ""),
 		"outer":  &group{node: *named("outer", "Selector", false), to: inner},
 		"mute":   &group{node: *named("mute", "Selector", false), to: direct}, // disable-udp
@@ -124,6 +125,11 @@ func TestRoute(t *testing.T) {
 	f(newSetup(t, ByRule, "MATCH,PASS"), to(flow.TCP, "a.test"), rule.None, "DIRECT", 0)
 	f(newSetup(t, ByRule, "MATCH,leaf", "MATCH,mute", "MATCH,DIRECT"), to(flow.UDP, "a.test"), 2, "DIRECT", 0)
 	f(newSetup(t, ByRule, "MATCH,mute", "MATCH,DIRECT"), to(flow.TCP, "a.test"), 0, "DIRECT mute", 0)
+	// A node that answers questions is for clients, not for those that it asks.
+	f(newSetup(t, ByRule, "MATCH,dns", "MATCH,leaf"), to(flow.TCP, "a.test"), 0, "dns", 0)
+	own := to(flow.TCP, "a.test")
+	own.Kind = flow.Inner
+	f(newSetup(t, ByRule, "MATCH,dns", "MATCH,leaf"), own, 1, "leaf", 0)
 	// One lookup is enough, whatever it finds; a rule that decides before needs none.
 	f(newSetup(t, ByRule, "IP-CIDR,10.0.0.0/8,leaf", "IP-CIDR,192.0.2.0/24,outer", "MATCH,DIRECT"), to(flow.TCP, "known.test"), 1, "leaf inner outer", 1)
 	f(newSetup(t, ByRule, "IP-CIDR,10.0.0.0/8,leaf", "IP-CIDR,192.0.2.0/24,outer", "MATCH,DIRECT"), to(flow.TCP, "a.test"), 2, "DIRECT", 1)

@@ -150,6 +150,9 @@ func passes(leaf outbound.Outbound, chain []outbound.Outbound, f *flow.Flow) str
 	if leaf.Info().Type == "Pass" {
 		return "it hands on (PASS)"
 	}
+	if leaf.Info().Type == "Dns" && f.Kind == flow.Inner {
+		return "its target answers with what we ask for here"
+	}
 	if f.Network == flow.UDP && !carriesUDP(leaf, chain) {
 		return "its target carries no UDP"
 	}

@@ -451,6 +451,16 @@ func (t *Table) EndSources(gone func(netip.AddrPort, flow.Replier) bool) {
 	})
 }
 
+// EndTargets ends the sessions for which gone says so: asked is what the client sends to, and to what that
+// was taken for.
+func (t *Table) EndTargets(gone func(asked, to flow.Addr) bool) {
+	t.each(func(src *source, se *session) {
+		if s := se.s.Load(); s != nil && gone(se.key, s.To) {
+			src.end(se, false)
+		}
+	})
+}
+
 func (t *Table) each(f func(*source, *session)) {
 	t.mu.Lock()
 	sources := make([]*source, 0, len(t.sources))

@@ -145,6 +145,22 @@ func TestOneSocketForASource(t *testing.T) {
 	}
 }
 
+// TestEndTargets ends the sessions that go to what an address stands for no more.
+func TestEndTargets(t *testing.T) {
+	f := start(t, Config{})
+	a := flow.Addr{IP: netip.MustParseAddr("192.0.2.1"), Port: 53}
+	b := flow.Addr{IP: netip.MustParseAddr("192.0.2.2"), Port: 53}
+	for _, to := range []flow.Addr{a, b} {
+		f.send(1000, to, "x")
+		<-f.got
+	}
+	f.EndTargets(func(asked, to flow.Addr) bool { return asked == a && to == a })
+	<-f.ended
+	if n := f.count.Load(); n != 1 {
+		t.Errorf("%d sessions are left", n)
+	}
+}
+
 // TestNamesAreKnownByTheirPort counts answers with the session they belong to, where a proxy has
 // resolved the names and only the ports tell.
 func TestNamesAreKnownByTheirPort(t *testing.T) {

@@ -4,6 +4,7 @@ import (
 	"context"
 	"fmt"
 	"net/netip"
+	"slices"
 	"time"
 )
 
@@ -27,6 +28,34 @@ func (p *Pool) Load() error {
 	p.saving.Lock()
 	defer p.saving.Unlock()
 	err := p.c.Store.LoadLeases(p.c.Range, p.adopt)
+	p.listFree()
+	if err != nil {
+		return fmt.Errorf("load the leases of %s: %w", p.c.Range, err)
+	}
+	return nil
+}
+
+// TakeOver takes over the leases of a pool of the same range, to be stored where p stores. It is called
+// before p is used, in place of Load.
+func (p *Pool) TakeOver(old *Pool) {
+	old.mu.Lock()
+	leases := slices.Clone(old.leases)
+	old.mu.Unlock()
+	for i := range leases {
+		if name := leases[i].name; name != "" {
+			p.adopt(old.addr(int32(i)), name)
+		}
+	}
+	p.listFree()
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	for i := range p.leases {
+		p.note(int32(i))
+	}
+}
+
+// listFree lists the addresses that nobody has, once those that somebody has are known.
+func (p *Pool) listFree() {
 	p.mu.Lock()
 	defer p.mu.Unlock()
 	for i := range p.leases {
@@ -34,10 +63,6 @@ func (p *Pool) Load() error {
 			p.push(&p.free, int32(i))
 		}
 	}
-	if err != nil {
-		return fmt.Errorf("load the leases of %s: %w", p.c.Range, err)
-	}
-	return nil
 }
 
 // adopt takes over one lease. What makes no sense, such as a second address of a name, is taken out of

@@ -234,6 +234,28 @@ func TestOddStore(t *testing.T) {
 	}
 }
 
+// TestTakeOver: leases go on in a pool that stores them, or does no more.
+func TestTakeOver(t *testing.T) {
+	store := newStore(t)
+	old := newPool(t, "198.18.0.0/24")
+	wantLease(t, old, "a.test", "198.18.0.4")
+	wantLease(t, old, "b.test", "198.18.0.5")
+	wantLease(t, old, "c.test", "198.18.0.6")
+	old.Drop([]byte("b.test"))
+	p, stop := start(t, Config{Range: netip.MustParsePrefix("198.18.0.0/24"), Store: store})
+	p.TakeOver(old)
+	wantLease(t, p, "c.test", "198.18.0.6")
+	wantLease(t, p, "a.test", "198.18.0.4")
+	wantLease(t, p, "d.test", "198.18.0.7")
+	wantLease(t, old, "a.test", "198.18.0.4")
+	if err := stop(); err != nil {
+		t.Fatal(err)
+	}
+	if got, want := stored(t, store, "198.18.0.0/24"), "198.18.0.4=a.test 198.18.0.6=c.test 198.18.0.7=d.test"; got != want {
+		t.Errorf("stored: %s; want %s", got, want)
+	}
+}
+
 func TestWithoutStore(t *testing.T) {
 	p, stop := start(t, Config{Range: small})
 	p.Lease([]byte("a"))

@@ -27,6 +27,8 @@ func (s *Server) parseFragment(fragment string) error {
 		case part == "":
 		case found:
 			err = s.parseParameter(name, unescape(value))
+		case bare(part):
+			err = errBare(part)
 		case s.Via != "":
 			err = errors.New("behind the # two proxies, groups or interfaces are named: want one")
 		default:
@@ -37,6 +39,22 @@ func (s *Server) parseFragment(fragment string) error {
 		}
 	}
 	return nil
+}
+
+// bare says whether a part is the name of a parameter: nobody means an interface by it. What is called
+// so can be written with an escape.
+func bare(part string) bool {
+	if number, ok := strings.CutPrefix(part, typePrefix); ok {
+		return number != "" && strings.Trim(number, "0123456789") == ""
+	}
+	return slices.Contains(parameters[:], part)
+}
+
+func errBare(name string) error {
+	if name == "ecs" {
+		return errors.New("ecs has no value: write ecs=192.0.2.0/24")
+	}
+	return fmt.Errorf("%s has no value: write %s=true", name, name)
 }
 
 // unescape undoes percent-encoding, where text is valid as such.

@@ -41,7 +41,7 @@ func question(t testing.TB, name string, qtype uint16) []byte {
 	if err := q.Set(name, qtype); err != nil {
 		t.Fatal(err)
 	}
-	p := q.AppendUpstream(nil)
+	p := q.AppendUpstream(nil, true)
 	binary.BigEndian.PutUint16(p, callerID)
 	return p
 }

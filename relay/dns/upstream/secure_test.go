@@ -225,7 +225,7 @@ func ask(t testing.TB, name string, id uint16) []byte {
 	if err := q.Set(name, wire.TypeA); err != nil {
 		t.Fatal(err)
 	}
-	p := q.AppendUpstream(nil)
+	p := q.AppendUpstream(nil, true)
 	binary.BigEndian.PutUint16(p, id)
 	return p
 }

@@ -14,7 +14,7 @@ type Answer struct {
 	Wire []byte
 	// TTL is for how many seconds it may be kept; 0 is not at all.
 	TTL uint32
-	// Addrs are the addresses among the answers.
+	// Addrs are the addresses among the answers: of the name that was asked for, or that its aliases lead to.
 	Addrs []netip.Addr
 
 	ttls []uint16 // where the records have theirs
@@ -140,6 +140,7 @@ func touches(ttls []uint16, from, to int) bool {
 
 // record is one resource record of a message.
 type record struct {
+	at          int // of its name
 	kind, class uint16
 	ttlAt       int
 	ttl         uint32
@@ -155,6 +156,7 @@ func readRecord(p []byte, at int, ttls []uint16) (r record, err error) {
 	if end+10 > len(p) {
 		return r, ErrFormat
 	}
+	r.at = at
 	r.kind, r.class = binary.BigEndian.Uint16(p[end:]), binary.BigEndian.Uint16(p[end+2:])
 	r.ttlAt, r.ttl = end+4, binary.BigEndian.Uint32(p[end+4:])
 	r.dataAt = end + 10
@@ -162,10 +164,6 @@ func readRecord(p []byte, at int, ttls []uint16) (r record, err error) {
 	if r.end > len(p) {
 		return r, ErrFormat
 	}
-	if r.ttl > 1<<31-1 { // RFC 2181, section 8
-		r.ttl = 0
-	}
-	r.ttl = min(r.ttl, maxTTL)
 	r.data = p[r.dataAt:r.end]
 	return r, nil
 }
@@ -227,7 +225,8 @@ func Scan(p []byte) (*Answer, error) {
 	}
 	a := &Answer{}
 	at := HeaderSize + len(asked)
-	s := scan{answer: a, p: p}
+	var name [MaxName]byte
+	s := scan{answer: a, p: p, names: []string{string(expandName(name[:0], p, HeaderSize))}}
 	end := -1 // of what is kept: EDNS and what is behind it is not
 	for section, counter := range []int{6, 8, 10} {
 		n := int(binary.BigEndian.Uint16(p[counter:]))
@@ -271,6 +270,7 @@ func Scan(p []byte) (*Answer, error) {
 type scan struct {
 	answer   *Answer
 	p        []byte
+	names    []string // the one that was asked for, and its aliases
 	opt      bool
 	extra    int // records in front of EDNS
 	positive bool
@@ -284,20 +284,74 @@ func (s *scan) record(section int, r *record) error {
 	if err := r.check(s.p, s.answer.ttls); err != nil {
 		return err
 	}
+	s.tameTTL(r)
 	switch {
 	case section == 0:
 		if !s.positive || r.ttl < s.least {
 			s.positive, s.least = true, r.ttl
 		}
-		if r.class == ClassIN && (r.kind == TypeA || r.kind == TypeAAAA) {
-			ip, _ := netip.AddrFromSlice(r.data)
-			s.answer.Addrs = append(s.answer.Addrs, ip)
-		}
+		s.follow(r)
 	case section == 1 && r.kind == TypeSOA && !s.soa:
 		s.soa = true
 		s.negative = min(r.ttl, binary.BigEndian.Uint32(r.data[len(r.data)-4:]))
 	}
 	return nil
+}
+
+// tameTTL makes a time that is none, or is longer than anything is kept, one that is (RFC 2181, section 8).
+func (s *scan) tameTTL(r *record) {
+	ttl := r.ttl
+	if ttl > 1<<31-1 {
+		ttl = 0
+	}
+	if ttl = min(ttl, maxTTL); ttl != r.ttl {
+		r.ttl = ttl
+		binary.BigEndian.PutUint32(s.p[r.ttlAt:], ttl)
+	}
+}
+
+// maxAliases is how many aliases of a name are followed.
+const maxAliases = 16
+
+// follow notes an address of the name that was asked for, or another name for it. Records of other names
+// are passed on and mean nothing.
+func (s *scan) follow(r *record) {
+	if r.class != ClassIN || r.kind != TypeA && r.kind != TypeAAAA && r.kind != TypeCNAME {
+		return
+	}
+	var buf [MaxName]byte
+	if owner := expandName(buf[:0], s.p, r.at); !slices.ContainsFunc(s.names, func(n string) bool { return n == string(owner) }) {
+		return
+	}
+	if r.kind == TypeCNAME {
+		if len(s.names) < maxAliases {
+			s.names = append(s.names, string(expandName(buf[:0], s.p, r.dataAt)))
+		}
+		return
+	}
+	ip, _ := netip.AddrFromSlice(r.data)
+	s.answer.Addrs = append(s.answer.Addrs, ip)
+}
+
+// expandName appends the name at at, which skipName has judged, in lower case and without pointers.
+func expandName(dst, p []byte, at int) []byte {
+	for {
+		c := int(p[at])
+		switch {
+		case c == 0:
+			return append(dst, 0)
+		case c >= 0xc0:
+			at = c&0x3f<<8 | int(p[at+1])
+			continue
+		}
+		for _, b := range p[at : at+1+c] {
+			if 'A' <= b && b <= 'Z' {
+				b += 'a' - 'A'
+			}
+			dst = append(dst, b)
+		}
+		at += 1 + c
+	}
 }
 
 // life is for how long the answer may be kept.

@@ -93,7 +93,7 @@ type Query struct {
 	n        int    // bytes of the name
 	key      [MaxName + 5]byte
 	host     [MaxName]byte
-	odd      bool // the name is not text
+	odd      bool // the name is no host's
 }
 
 // Parse reads a client's message. After ErrFormat, ErrOpcode and ErrVersion the query is good for
@@ -149,10 +149,13 @@ func (q *Query) readName(p []byte) (end int, err error) {
 			if 'A' <= c && c <= 'Z' {
 				c += 'a' - 'A'
 			}
+			q.key[n+i] = c
 			if c <= ' ' || c >= 0x7f || c == '.' {
 				q.odd = true
 			}
-			q.key[n+i] = c
+			if c == '.' {
+				c = 0 // it ends no label
+			}
 			q.host[n+i-1] = c
 		}
 		at, n = at+1+size, n+1+size
@@ -263,23 +266,30 @@ func isDigit(c byte) bool { return '0' <= c && c <= '9' }
 // Key is what questions with the same answer have in common. It is valid as long as q is not changed.
 func (q *Query) Key() []byte { return q.key[:q.n+5] }
 
-// Host is the name in lower case, without the last dot; ok is false for one that is no text, such as
-// one with a dot inside a label, and for the root. It is valid as long as q is not changed.
-func (q *Query) Host() (name []byte, ok bool) {
-	if q.odd || q.n < 2 {
+// Host is the name in lower case, without the last dot; that of the root is empty. plain is false for one
+// that cannot be the name of a host, such as one with a space or, written as a byte of 0 here, a dot
+// inside a label. It is valid as long as q is not changed.
+func (q *Query) Host() (name []byte, plain bool) {
+	if q.n < 2 {
 		return nil, false
 	}
-	return q.host[:q.n-2], true
+	return q.host[:q.n-2], !q.odd
 }
 
 // Own makes q independent of the packet that it was parsed from.
 func (q *Query) Own() { q.question = append([]byte(nil), q.question...) }
 
-// AppendUpstream appends the question as it is sent to a name server, with the id 0.
-func (q *Query) AppendUpstream(dst []byte) []byte {
+// AppendUpstream appends the question as it is sent to a name server, with the id 0, with EDNS or without.
+func (q *Query) AppendUpstream(dst []byte, edns bool) []byte {
 	flags := FlagRD | q.Flags&FlagCD
-	dst = append(dst, 0, 0, byte(flags>>8), byte(flags), 0, 1, 0, 0, 0, 0, 0, 1)
+	dst = append(dst, 0, 0, byte(flags>>8), byte(flags), 0, 1, 0, 0, 0, 0, 0, 0)
+	if edns {
+		dst[len(dst)-1] = 1
+	}
 	dst = append(dst, q.key[:q.n+4]...)
+	if !edns {
+		return dst
+	}
 	return appendOPT(dst, 0, q.DO)
 }
 

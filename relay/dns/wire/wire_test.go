@@ -84,9 +84,10 @@ func TestParse(t *testing.T) {
 	} else if _, ok := q.Host(); ok {
 		t.Error("the root is a host")
 	}
-	if q, _ := ask(t, `a\.b.test.`, dns.TypeA, false); q != nil {
-		if host, ok := q.Host(); ok {
-			t.Errorf("a dot inside a label makes the host %s", host)
+	for name, want := range map[string]string{`a\.b.test.`: "a\x00b.test", `my\032printer.test.`: "my printer.test", `b\195\188ch.test.`: "büch.test"} {
+		q, _ := ask(t, name, dns.TypeA, false)
+		if host, plain := q.Host(); plain || string(host) != want {
+			t.Errorf("%s is the host %q, %v", name, host, plain)
 		}
 	}
 }
@@ -139,7 +140,7 @@ func TestSet(t *testing.T) {
 			t.Errorf("%q: %v", name, err)
 			continue
 		}
-		m := unpack(t, q.AppendUpstream(nil))
+		m := unpack(t, q.AppendUpstream(nil, true))
 		if got := m.Question[0]; got.Name != want || got.Qtype != dns.TypeTXT || m.IsEdns0() == nil || !m.RecursionDesired {
 			t.Errorf("%q is asked as %v", name, m)
 		}
@@ -195,6 +196,29 @@ func TestScanAndAppend(t *testing.T) {
 	short := unpack(t, a.Append(nil, q2, 0, 100))
 	if !short.Truncated || len(short.Answer) != 0 || short.IsEdns0() == nil || short.Question[0].Name != "wWW.example.TEST." {
 		t.Errorf("truncated: %v", short)
+	}
+}
+
+// TestAddrs: addresses are those of the name, and of the names it leads to.
+func TestAddrs(t *testing.T) {
+	_, m := ask(t, "A.test.", dns.TypeA, false)
+	r := new(dns.Msg).SetReply(m)
+	r.Answer = rrs(t, "a.test. 60 IN CNAME B.test.", "other.test. 60 IN A 192.0.2.66", "b.test. 60 IN CNAME c.test.",
+		"c.test. 4294967295 IN A 192.0.2.1", "evil.test. 60 IN A 192.0.2.6", "C.test. 99999999 IN A 192.0.2.2")
+	r.Compress = true
+	a, err := wire.Scan(pack(t, r))
+	if err != nil {
+		t.Fatal(err)
+	}
+	if len(a.Addrs) != 2 || a.Addrs[0] != netip.MustParseAddr("192.0.2.1") || a.Addrs[1] != netip.MustParseAddr("192.0.2.2") {
+		t.Error(a.Addrs)
+	}
+	got := unpack(t, a.Wire)
+	if ttl := got.Answer[3].Header().Ttl; ttl != 0 {
+		t.Errorf("a time that is none is %d", ttl)
+	}
+	if ttl := got.Answer[5].Header().Ttl; ttl != 7*24*3600 {
+		t.Errorf("a long time is %d", ttl)
 	}
 }
 
