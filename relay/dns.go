@@ -101,7 +101,7 @@ func (n *namingBuilder) resolvers() {
 	if c.RespectRules {
 		rules = nameserver.Rules
 	}
-	policies := n.policies(c.Policy, rules)
+	policies := n.policies("dns.nameserver-policy.", c.Policy, rules)
 	make1 := func(name string, r dns.Config) *dns.Resolver {
 		r.Hosts, r.IPv6, r.IPv6Timeout = n.naming.hosts, n.ipv6, c.IPv6Timeout
 		r.Cache, r.Stale = n.cache(name), c.ServeStale > 0
@@ -120,7 +120,7 @@ func (n *namingBuilder) resolvers() {
 	}
 	if len(c.ProxyServerNameserver) > 0 {
 		n.nodes = make1("proxy-server", dns.Config{
-			Servers: n.servers(c.ProxyServerNameserver, ""), Policies: n.policies(c.ProxyServerPolicy, ""),
+			Servers: n.servers(c.ProxyServerNameserver, ""), Policies: n.policies("dns.proxy-server-nameserver-policy.", c.ProxyServerPolicy, ""),
 		})
 	}
 }
@@ -169,7 +169,7 @@ func (n *namingBuilder) nameServer(text string, spec *nameserver.Server, via str
 }
 
 // policies are those of a section: patterns that follow each other are one.
-func (n *namingBuilder) policies(list config.NameserverPolicy, via string) []dns.Policy {
+func (n *namingBuilder) policies(path string, list config.NameserverPolicy, via string) []dns.Policy {
 	var all []dns.Policy
 	var patterns *match.Patterns[[]*dns.Server]
 	for _, l := range list {
@@ -189,7 +189,7 @@ func (n *namingBuilder) policies(list config.NameserverPolicy, via string) []dns
 			}
 			_ = patterns.Add(p, servers) // the first of two stays
 		}
-		for _, set := range n.setsOf(names, l.Pos, "dns.nameserver-policy."+l.Name) {
+		for _, set := range n.setsOf(names, l.Pos, path+l.Name) {
 			patterns = nil
 			all = append(all, dns.Policy{Set: set, Servers: servers})
 		}
@@ -249,7 +249,7 @@ func (n *namingBuilder) fallback(via string) *dns.Fallback {
 			_ = domains.Add(p)
 		}
 	}
-	only := n.setsOf(config.Names{GeoSites: filter.GeoSite}, config.Pos{}, "dns.fallback-filter.geosite")
+	only := n.setsOf(config.Names{GeoSites: filter.GeoSite}, n.Config.Place("dns.fallback-filter"), "dns.fallback-filter.geosite")
 	if set, err := domains.Build(); err == nil && set.Len() > 0 {
 		only = append(only, setOfNames{domains: set})
 	}

@@ -39,7 +39,7 @@ func (n *namingBuilder) pool(r netip.Prefix) *fakeip.Pool {
 	}
 	p, err := fakeip.New(settings)
 	if err != nil {
-		n.report(config.Pos{}, "dns.fake-ip-range", err.Error())
+		n.report(n.Config.Place("dns.fake-ip-range"), "dns.fake-ip-range", err.Error())
 		return nil
 	}
 	if other := n.otherPool(r); other != nil {
@@ -72,10 +72,7 @@ func (n *namingBuilder) realNames() func(host string) bool {
 	var domains match.DomainsBuilder
 	var sets anyOf
 	for i, f := range filter {
-		names, err := config.ParseNames(f.Name)
-		if err != nil {
-			continue // which config has reported
-		}
+		names, _ := config.ParseNames(f.Name) // what cannot be read, config has reported
 		for _, p := range names.Patterns {
 			if err := domains.Add(p); err != nil {
 				n.report(f.Pos, fmt.Sprintf("dns.fake-ip-filter[%d]", i), err.Error())
@@ -85,7 +82,7 @@ func (n *namingBuilder) realNames() func(host string) bool {
 	}
 	set, err := domains.Build()
 	if err != nil {
-		n.report(config.Pos{}, "dns.fake-ip-filter", err.Error())
+		n.report(n.Config.Place("dns.fake-ip-filter"), "dns.fake-ip-filter", err.Error())
 		return nil
 	}
 	listed := c.FakeIPFilterMode == "blacklist" // what being listed means

@@ -62,8 +62,7 @@ func (b *builder) checkLoops() {
 // servers are all name servers of the section.
 func (l *loops) servers() []config.Ref {
 	d := &l.c.DNS
-	all := l.ruled(slices.Concat(d.Nameserver, d.Fallback))
-	all = slices.Concat(all, d.ProxyServerNameserver, d.DirectNameserver, d.DefaultNameserver)
+	all := slices.Concat(d.DefaultNameserver, l.ruled(d.Nameserver), l.ruled(d.Fallback), d.ProxyServerNameserver, d.DirectNameserver)
 	for _, p := range d.Policy {
 		all = append(all, l.ruled(valuesOf(p))...)
 	}
@@ -90,7 +89,7 @@ func (l *loops) ruled(list []config.Ref) []config.Ref {
 	for i := range list {
 		s, err := nameserver.Parse(list[i].Name)
 		if err != nil || s.Via != "" {
-			continue // an error config has reported
+			continue // an error is what config has reported
 		}
 		sep := "#"
 		if strings.Contains(list[i].Name, "#") {
@@ -169,9 +168,9 @@ func (l *loops) server(text string) bool {
 // proxy the far end does that.
 func (l *loops) straight(via string) bool {
 	switch via {
-	case "", "DIRECT":
+	case "", "DIRECT", "COMPATIBLE", "PASS":
 		return true
-	case nameserver.Rules, "GLOBAL", "REJECT", "REJECT-DROP", "PASS", "COMPATIBLE":
+	case nameserver.Rules, "GLOBAL", "REJECT", "REJECT-DROP":
 		return false
 	}
 	if p := l.proxies[via]; p != nil {

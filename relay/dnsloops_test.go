@@ -78,4 +78,34 @@ func TestDNSLoops(t *testing.T) {
 		"1: node → udp://8.8.8.8:53#node → node", "2: udp://8.8.8.8:53#node → node → udp://8.8.8.8:53#node")
 	// Patterns on either side of a list do not stand together.
 	f("  nameserver: [8.8.8.8]\n  nameserver-policy:\n    '+.test': '1.1.1.1#node'\n    'rule-set:names': '1.1.1.1#node'\n    node.test: 8.8.8.8", "3: "+itself)
+	// Names of servers are resolved by default-nameserver, which need somebody for their nodes, too.
+	const straight, first = "https://dns.test:443", "tls://8.8.8.8:853#node"
+	const boot = "  default-nameserver: ['tls://8.8.8.8#node']\n"
+	f(boot+"  nameserver: ['https://dns.test/secret']", "1: "+first+" → node → "+straight+" → "+first, "2: "+straight+" → "+first+" → node → "+straight)
+	f(boot+"  nameserver: ['https://dns.test#eth0', 'tls://b.test']",
+		"1: "+first+" → node → "+straight+"#eth0 → "+first, "2: "+straight+"#eth0 → "+first+" → node → "+straight+"#eth0")
+	for _, via := range []string{"straight", "DIRECT", "COMPATIBLE"} {
+		f(boot+"  nameserver: ['https://dns.test#"+via+"']", "1: "+first+" → node → "+straight+"#"+via+" → "+first, "2: "+straight+"#"+via+" → "+first+" → node → "+straight+"#"+via)
+	}
+	f("  default-nameserver: ['tls://8.8.8.8#node', 8.8.4.4]\n  nameserver: ['https://dns.test']")
+	f(boot + "  nameserver: ['https://dns.test', 8.8.4.4]")
+	f(boot + "  nameserver: ['https://1.1.1.1']")
+	f(boot + "  nameserver: ['https://dns.test']\n  proxy-server-nameserver: [system]")
+	f(boot + "  nameserver: ['https://dns.test']\nhosts: {dns.test: 192.0.2.1}")
+	f(boot + "  nameserver: ['https://dns.test']\nhosts: {node.test: 192.0.2.1}")
+	f(boot+"  nameserver: ['https://dns.test']\nhosts: {dns.test: a.test}", "1: "+first+" → node → "+straight+" → "+first, "2: "+straight+" → "+first+" → node → "+straight)
+	f("  default-nameserver: ['tls://8.8.8.8#at']\n  nameserver: ['https://dns.test']")
+	// The far end of a proxy does it itself, and where rules lead is not known.
+	for _, via := range []string{"at", "mixed", "GLOBAL", "RULES"} {
+		f(boot + "  nameserver: ['https://dns.test#" + via + "']")
+	}
+	f(boot+"  nameserver: ['https://dns.test#node']",
+		"1: node → "+straight+"#node → node", "2: "+straight+"#node → node → "+straight+"#node")
+	const ruled = boot + "  respect-rules: true\n  nameserver: ['https://dns.test#h3=false', 'https://dns.test']\n  nameserver-policy: {a.test: 'tls://dns.test'}\n"
+	f(ruled + "  proxy-server-nameserver: [8.8.4.4]")
+	f(ruled+"  proxy-server-nameserver: ['https://dns.test']", "1: "+first+" → node → "+straight+" → "+first, "5: "+straight+" → "+first+" → node → "+straight)
+	// The servers that come without being named are judged as well.
+	f("  default-nameserver: ['tls://223.5.5.5#node']\n  nameserver-policy: {node.test: 'https://dns.test'}",
+		"1: tls://223.5.5.5:853#node → node → "+straight+" → tls://223.5.5.5:853#node",
+		"2: "+straight+" → tls://223.5.5.5:853#node → node → "+straight)
 }

@@ -78,6 +78,10 @@ func ParsePattern(text string) (string, error) {
 	return pattern, nil
 }
 
+// Place is where a key of the top level or of dns stands, such as "dns.fake-ip-range", or an entry such as
+// "dns.fallback-filter.geosite[0]"; else it is unknown.
+func (c *Config) Place(path string) Pos { return c.places[path] }
+
 // Same says whether two sections say the same, wherever it stands.
 func (d *DNS) Same(other *DNS) bool {
 	a, b := d.unplaced(), other.unplaced()

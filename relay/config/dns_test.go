@@ -1,9 +1,12 @@
 package config
 
 import (
+	"errors"
 	"fmt"
 	"strings"
 	"testing"
+
+	"github.com/switchyard-proxy/switchyard/relay/match"
 )
 
 // TestDNSDiagnostics: what is wrong with the resolver is said where it stands, all of it at once.
@@ -20,8 +23,15 @@ func TestDNSDiagnostics(t *testing.T) {
 	}
 	const schemes = ", want udp, tcp, tls, https, http, quic, system, dhcp or rcode"
 	const pattern = ": want a domain such as example.org, +.example.org, .example.org or *.example.org"
+	leftOut := func(text string) string {
+		return fmt.Sprintf("matches no name, and is left out (%q%s)", text, pattern)
+	}
 	// Servers.
-	f("dns: {enable: true}", "f:1:1: error: dns.nameserver: want at least one name server, such as 1.1.1.1 or https://dns.example/dns-query")
+	const none = "error: dns.nameserver: want at least one name server, such as 1.1.1.1 or https://dns.example/dns-query"
+	f("dns: {enable: true, nameserver: []}", "f:1:21: "+none)
+	const asked = "note: dns.nameserver: is not there: https://doh.pub/dns-query and tls://223.5.5.5 are asked, unless it names others"
+	f("dns: {enable: true}", "f:1:1: "+asked)
+	f("mode: rule\ndns:\n  enable: true\n  nameserver:", "f:4:3: "+asked)
 	f("dns: {enable: true, nameserver: [upd://1.1.1.1, 'tls://dns.example:99999', '1.1.1.1#disable-ipv7=true', 1.1.1.1]}",
 		"f:1:34: error: dns.nameserver[0]: unknown scheme upd"+schemes,
 		"f:1:49: error: dns.nameserver[1]: invalid port: want 1-65535 behind the colon",
@@ -30,14 +40,26 @@ func TestDNSDiagnostics(t *testing.T) {
 		"f:4:14: error: dns.fallback[0]: unknown scheme zz"+schemes,
 		"f:5:23: error: dns.direct-nameserver[0]: unknown scheme zz"+schemes,
 		"f:7:5: error: dns.proxy-server-nameserver[0]: unknown scheme zz"+schemes)
-	f("  default-nameserver: []", "f:1:1: error: dns.default-nameserver: want at least one name server, or leave the key out")
+	f("  default-nameserver: []", "f:4:3: error: dns.default-nameserver: want at least one name server, or leave the key out")
 	f("  default-nameserver: [system, dns.example, 'tls://dns.example', 'https://8.8.8.8/dns-query', 'dhcp://eth0']",
 		"f:4:32: error: dns.default-nameserver[1]: want an address: this server resolves the names of the others",
 		"f:4:45: error: dns.default-nameserver[2]: want an address: this server resolves the names of the others")
-	f("  respect-rules: true", "f:1:1: error: dns.respect-rules: needs proxy-server-nameserver: name servers that are reached without a proxy, for the names of proxies")
+	f("  respect-rules: true", "f:4:3: error: dns.respect-rules: needs proxy-server-nameserver: name servers that are reached without a proxy, for the names of proxies")
 	// What a server goes through may be an interface, though not one that looks like a proxy.
 	f("proxies: [{name: Proxy, type: direct}]\ndns: {enable: true, nameserver: ['1.1.1.1#Proxyy', '1.1.1.1#eth0', '1.1.1.1#Proxy', '1.1.1.1#RULES', '1.1.1.1#GLOBAL']}",
 		`f:2:34: warning: dns.nameserver[0]: no proxy or group is called "Proxyy": it is taken for an interface (did you mean "Proxy"?)`)
+	f("  direct-nameserver: ['https://1.1.1.1/dns-query#skip-cert-verify']", "f:4:23: error: dns.direct-nameserver[0]: skip-cert-verify has no value: write skip-cert-verify=true")
+	// A node has to carry what the server is asked with, and to lead elsewhere.
+	const nodes = "proxies: [{name: h, type: http, server: 192.0.2.1, port: 1}, {name: s, type: socks5, server: 192.0.2.1, port: 1}," +
+		" {name: u, type: socks5, server: 192.0.2.1, port: 1, udp: true}, {name: d, type: dns}, {name: straight, type: direct}]\n" +
+		"proxy-groups: [{name: g, type: select, proxies: [h]}]\ndns:\n  enable: true\n"
+	f(nodes+"  nameserver:\n  - 1.1.1.1#h\n  - dns.example:54#s\n  - quic://1.1.1.1#h\n  - https://me:secret@dns.example/secret#s&h3=true\n  - 1.1.1.1#d",
+		`f:6:5: warning: dns.nameserver[0]: is asked over UDP, which the node "h" does not carry (write tcp://1.1.1.1:53 or tls://…)`,
+		`f:7:5: warning: dns.nameserver[1]: is asked over UDP, which the node "s" does not carry (write tcp://dns.example:54 or tls://…, or give the node udp: true)`,
+		`f:8:5: warning: dns.nameserver[2]: is asked over UDP, which the node "h" does not carry (write tls://… or https://…)`,
+		`f:9:5: warning: dns.nameserver[3]: is asked over UDP, which the node "s" does not carry (leave h3=true out, or give the node udp: true)`,
+		`f:10:5: error: dns.nameserver[4]: the node "d" leads to this resolver: it would ask itself`)
+	f(nodes + "  nameserver: ['1.1.1.1#u', '1.1.1.1#g', '1.1.1.1#straight', 'tcp://1.1.1.1#h', 'tls://1.1.1.1#s', 'https://1.1.1.1#h', 'quic://1.1.1.1#u', 'rcode://refused#h']")
 	// The daemon's own server is not asked by itself.
 	const own = "this is dns.listen: the server would ask itself"
 	f("dns: {enable: true, listen: '127.0.0.1:53', nameserver: [127.0.0.1, 'tcp://127.0.0.1', '127.0.0.1#eth0', 'tls://127.0.0.1:53', 127.0.0.2, '127.0.0.1:54']}",
@@ -51,31 +73,47 @@ func TestDNSDiagnostics(t *testing.T) {
 		"    'a..b': 1.1.1.1\n    'b.test': []\n    'c.test,+.d.test': [1.1.1.1, 'tls://x:0']\n    'rule-set:names, names': system\n"+
 		"rule-providers:\n  names: {type: inline, behavior: domain, payload: [a]}\n  ips: {type: inline, behavior: ipcidr, payload: [10.0.0.0/8]}",
 		"f:5:5: error: dns.nameserver-policy.+.a.test: unknown scheme zz"+schemes,
-		"f:6:5: error: dns.nameserver-policy: want a name behind each colon and comma",
+		"f:6:5: error: dns.nameserver-policy.geosite:: want a name behind each colon and comma",
 		`f:7:5: error: dns.nameserver-policy.rule-set:nmes: no rule set is called "nmes" (did you mean "names"?)`,
 		`f:8:5: error: dns.nameserver-policy.rule-set:ips: the rule set "ips" holds addresses and no names`,
-		`f:9:5: error: dns.nameserver-policy: "a..b"`+pattern,
+		`f:9:5: error: dns.nameserver-policy.a..b: "a..b"`+pattern,
 		"f:10:5: error: dns.nameserver-policy.b.test: want at least one name server",
 		"f:11:5: error: dns.nameserver-policy.c.test,+.d.test: invalid port: want 1-65535 behind the colon")
 	f("  proxy-server-nameserver-policy: {a.test: zz://x}",
-		"f:1:1: error: dns.proxy-server-nameserver-policy: needs proxy-server-nameserver",
+		"f:4:3: error: dns.proxy-server-nameserver-policy: needs proxy-server-nameserver",
 		"f:4:36: error: dns.proxy-server-nameserver-policy.a.test: unknown scheme zz"+schemes)
+	// Of two that are the same the first counts, unless a list stands between them.
+	f("  nameserver-policy:\n    a.test,A.test.: 1.1.1.1\n    +.a.test: 1.1.1.1\n    .a.test: 1.1.1.1\n    b.test,a.test: 1.1.1.1\n    geosite:cn: 1.1.1.1\n    a.TEST: 1.1.1.1",
+		`f:5:5: warning: dns.nameserver-policy.a.test,A.test.: "a.test" stands in line 5 too, and is left out here`,
+		`f:8:5: warning: dns.nameserver-policy.b.test,a.test: "a.test" stands in line 5 too, and is left out here`)
+	// All that is wrong in a key is said.
+	f("  nameserver-policy: {'a..b,c.test,d..e': 1.1.1.1}",
+		`f:4:23: error: dns.nameserver-policy.a..b,c.test,d..e: "a..b"`+pattern, `f:4:23: error: dns.nameserver-policy.a..b,c.test,d..e: "d..e"`+pattern)
+	f("  fallback: [8.8.8.8]\n  fallback-filter:\n    domain:\n    - +.ok.test\n    - Mijia Cloud\n    - ''\n    - .",
+		"f:8:7: warning: dns.fallback-filter.domain[1]: "+leftOut("Mijia Cloud"), "f:9:7: warning: dns.fallback-filter.domain[2]: "+leftOut(""),
+		"f:10:7: warning: dns.fallback-filter.domain[3]: "+leftOut("."))
 	f("  fallback: [8.8.8.8]\n  fallback-filter: {domain: ['+.ok.test', a..b], ipcidr: [zz]}",
-		`f:1:1: error: dns.fallback-filter.domain[1]: "a..b"`+pattern,
+		`f:5:43: warning: dns.fallback-filter.domain[1]: `+leftOut("a..b"),
 		`f:5:59: error: dns.fallback-filter.ipcidr[0]: want a prefix such as 192.168.0.0/16, got "zz"`)
 	// Fake addresses.
 	f("  enhanced-mode: fake", `f:4:18: error: dns.enhanced-mode: want fake-ip, redir-host, normal, got "fake"`)
 	f("  enhanced-mode: fake-ip\n  fake-ip-range: fc00::/64\n  fake-ip-range6: 10.0.0.0/8",
-		"f:1:1: error: dns.fake-ip-range: want a range of IPv4; that of IPv6 is fake-ip-range6",
-		"f:1:1: error: dns.fake-ip-range6: want a range of IPv6")
+		"f:5:3: error: dns.fake-ip-range: want a range of IPv4; that of IPv6 is fake-ip-range6",
+		"f:6:3: error: dns.fake-ip-range6: want a range of IPv6")
 	f("  enhanced-mode: fake-ip\n  fake-ip-range: 198.18.0.1/28\n  fake-ip-range6: fc00::/124",
-		"f:1:1: error: dns.fake-ip-range: 198.18.0.0/28 is too small: want at least 32 addresses",
-		"f:1:1: error: dns.fake-ip-range6: fc00::/124 is too small: want at least 32 addresses")
+		"f:5:3: error: dns.fake-ip-range: 198.18.0.0/28 is too small: want at least 32 addresses",
+		"f:6:3: error: dns.fake-ip-range6: fc00::/124 is too small: want at least 32 addresses")
 	const filter = "  enhanced-mode: fake-ip\n  fake-ip-filter-mode: "
 	for _, mode := range []string{"blacklist", "whitelist"} {
 		f(filter+mode+"\n  fake-ip-filter: [a..b, 'rule-set:nope', 'geosite:cn', '+.ok.test', '+.*.ok.test']",
-			`f:6:20: error: dns.fake-ip-filter[0]: "a..b"`+pattern, `f:6:26: error: dns.fake-ip-filter[1]: no rule set is called "nope"`)
+			`f:6:20: warning: dns.fake-ip-filter[0]: `+leftOut("a..b"), `f:6:26: error: dns.fake-ip-filter[1]: no rule set is called "nope"`)
 	}
+	f(filter+"blacklist\n  fake-ip-filter:\n  - Mijia Cloud\n  - a.test, time*.test,b.test,\n  - 'geosite:cn,'",
+		"f:7:5: warning: dns.fake-ip-filter[0]: "+leftOut("Mijia Cloud"), "f:8:5: warning: dns.fake-ip-filter[1]: "+leftOut("time*.test"),
+		"f:8:5: warning: dns.fake-ip-filter[1]: "+leftOut(""), "f:9:5: error: dns.fake-ip-filter[2]: want a name behind each colon and comma")
+	f(filter+"rule\n  fake-ip-filter: ['DOMAIN-SUFIX,a.test,fake-ip', 'IPCIDR,10.0.0.0/8,real-ip']",
+		`f:6:20: error: dns.fake-ip-filter[0]: unsupported rule type: DOMAIN-SUFIX (did you mean "DOMAIN-SUFFIX"?)`,
+		"f:6:51: error: dns.fake-ip-filter[1]: unsupported rule type: IPCIDR")
 	f(filter+"rule\n  fake-ip-filter:\n  - DOMAIN,a.test,fake-ip\n  - DOMAIN,a.test,real_ip\n  - IP-CIDR,10.0.0.0/8,real-ip\n  - a.test\n  - RULE-SET,nope,fake-ip\n  - MATCH,real-ip",
 		`f:8:5: error: dns.fake-ip-filter[1]: want the target fake-ip or real-ip, got "real_ip" (did you mean "real-ip"?)`,
 		"f:9:5: error: dns.fake-ip-filter[2]: a rule of type IP-CIDR looks at more than a name",
@@ -85,7 +123,7 @@ func TestDNSDiagnostics(t *testing.T) {
 	// Without fake addresses a filter changes nothing.
 	f("  fake-ip-filter: [a..b]")
 	// Numbers and the rest.
-	f("  cache-algorithm: lfu", `f:1:1: warning: dns.cache-algorithm: want lru or arc, got "lfu": arc is used`)
+	f("  cache-algorithm: lfu", `f:4:3: warning: dns.cache-algorithm: want lru or arc, got "lfu": arc is used`)
 	f("  ipv6-timeout: abc\n  cache-max-size: -1\n  fake-ip-ttl: 90000\n  listen: 53",
 		`f:4:17: error: dns.ipv6-timeout: want a number, got "abc"`, "f:5:19: error: dns.cache-max-size: want 0-1000000, got -1",
 		"f:6:16: error: dns.fake-ip-ttl: want 0-86400, got 90000", `f:7:11: error: dns.listen: want an address such as 127.0.0.1:9090, got "53"`)
@@ -95,6 +133,8 @@ func TestDNSDiagnostics(t *testing.T) {
 		`f:2:3: error: hosts.a..b: "a..b"`+pattern, `f:3:3: error: hosts.a.test: want addresses, or one name; got ["b.test" "c.test"]`,
 		"f:4:3: error: hosts.d.test: want addresses, or one name", `f:5:3: error: hosts.e.test: want addresses, or one name; got ["1.2.3"]`,
 		`f:6:3: error: hosts.lan.test: want addresses, or one name; got ["lan" "1.1.1.1"]`)
+	f("hosts: {a..b: 1.1.1.1, a.test: b.test, b.test: a.test, c.test: []}", "f:1:1: error: hosts: the names lead to each other: a.test → b.test → a.test",
+		`f:1:9: error: hosts.a..b: "a..b"`+pattern, "f:1:56: error: hosts.c.test: want addresses, or one name")
 	f("hosts: {a.test: b.test, B.test: c.test, '*.test': a.test}", "f:1:1: error: hosts: the names lead to each other: a.test → b.test → *.test → a.test")
 }
 
@@ -175,6 +215,25 @@ func TestNamesOfDNS(t *testing.T) {
 	} {
 		f(text, "error")
 	}
+	// What is right in a list is there all the same.
+	if n, err := ParseNames("a.test,b..c,d e,+.f.test"); fmt.Sprint(n.Patterns) != "[a.test +.f.test]" || !errors.Is(err, match.ErrPattern) || !strings.Contains(err.Error(), "b..c") {
+		t.Error(n.Patterns, err)
+	}
+}
+
+// TestDefaultNameservers: a section that names no servers is one that names these.
+func TestDefaultNameservers(t *testing.T) {
+	c, diags := Parse("f", []byte("dns: {enable: true}"))
+	same, _ := Parse("f", []byte("dns: {enable: true, nameserver: ['https://doh.pub/dns-query', 'tls://223.5.5.5']}"))
+	if diags.Err() != nil || !c.DNS.Same(&same.DNS) {
+		t.Error(c.DNS.Nameserver, diags)
+	}
+	if again := c.Clone().Validate(); len(again) > 0 {
+		t.Error(again)
+	}
+	if off, _ := Parse("f", []byte("dns: {enable: false}")); off.DNS.Nameserver != nil {
+		t.Error(off.DNS.Nameserver)
+	}
 }
 
 // TestSameDNS: where a section stands does not matter, and everything that it says does.
@@ -200,4 +259,23 @@ func TestSameDNS(t *testing.T) {
 			t.Errorf("%s is the same", other)
 		}
 	}
+}
+
+// TestPlace finds keys and entries again.
+func TestPlace(t *testing.T) {
+	c, _ := Parse("f", []byte("x: &x {domain: [a.test]}\ndns:\n  enable: true\n  fake-ip-range: 198.18.0.1/16\n  fallback-filter:\n    <<: *x\n    geosite:\n    - cn\n    - gfw\n"))
+	f := func(path string, want Pos) {
+		t.Helper()
+		if got := c.Place(path); got != want {
+			t.Errorf("%s: %v; want %v", path, got, want)
+		}
+	}
+	f("dns", Pos{2, 1})
+	f("dns.fake-ip-range", Pos{4, 3})
+	f("dns.fallback-filter", Pos{5, 3})
+	f("dns.fallback-filter.geosite[1]", Pos{9, 7})
+	f("dns.fallback-filter.domain[0]", Pos{1, 17})
+	f("dns.listen", Pos{})
+	c.Changed()
+	f("dns", Pos{})
 }

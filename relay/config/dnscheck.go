@@ -106,10 +106,13 @@ func (k *dnsCheck) server(at Pos, path, text string) *nameserver.Server {
 	if k.own(s) {
 		k.d.report(Error, at, path, "this is dns.listen: the server would ask itself", "")
 	}
-	if i := slices.IndexFunc(k.c.Proxies, func(p Proxy) bool { return p.Name == s.Via }); i >= 0 && s.Via != "" {
-		k.node(at, path, s, &k.c.Proxies[i])
+	if s.Via == "" || s.Via == nameserver.Rules {
+		return s
 	}
-	if s.Via == "" || s.Via == nameserver.Rules || slices.Contains(k.names, s.Via) {
+	if slices.Contains(k.names, s.Via) {
+		if i := slices.IndexFunc(k.c.Proxies, func(p Proxy) bool { return p.Name == s.Via }); i >= 0 {
+			k.node(at, path, s, &k.c.Proxies[i])
+		}
 		return s
 	}
 	if hint := k.d.nearest(s.Via, k.names); hint != "" {
@@ -232,9 +235,13 @@ func (k *dnsCheck) fakeIP() {
 			k.report(Error, r.key, fmt.Sprintf("%s is too small: want at least %d addresses", r.p, 1<<minFakeBits))
 		}
 	}
-	for i, f := range dns.FakeIPFilter {
+	k.fakeIPFilter()
+}
+
+func (k *dnsCheck) fakeIPFilter() {
+	for i, f := range k.c.DNS.FakeIPFilter {
 		path := fmt.Sprintf("dns.fake-ip-filter[%d]", i)
-		if dns.FakeIPFilterMode == "rule" {
+		if k.c.DNS.FakeIPFilterMode == "rule" {
 			k.filterRule(f, path)
 			continue
 		}

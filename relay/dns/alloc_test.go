@@ -4,6 +4,7 @@ package dns
 
 import (
 	"log/slog"
+	"net/netip"
 	"testing"
 
 	miekg "github.com/miekg/dns"
@@ -36,7 +37,7 @@ func TestQuickAllocatesNothing(t *testing.T) {
 		}
 		var q wire.Query
 		if n := testing.AllocsPerRun(100, func() {
-			if _, ok := l.quick(out, &q, packet); ok != answered {
+			if _, ok := l.quick(out, &q, packet, true); ok != answered {
 				t.Errorf("%s: answered: %v", name, ok)
 			}
 		}); n != 0 {
@@ -50,6 +51,14 @@ func TestQuickAllocatesNothing(t *testing.T) {
 	f("a.test.", wire.TypeA, true)
 	f("A.test.", wire.TypeAAAA, true)
 	f("a.test.", wire.TypeHTTPS, true)
+	f("1.2.0.192.in-addr.arpa.", wire.TypePTR, true)
+	lease := h.Fake.V4.Lease([]byte("a.test"))
+	arpa, err := miekg.ReverseAddr(lease.String())
+	if err != nil {
+		t.Fatal(err)
+	}
+	f(arpa, wire.TypePTR, true)
+	f("250.0.18.198.in-addr.arpa.", wire.TypePTR, true) // of no lease
 	f("a.real.", wire.TypeA, false)
 	f("a.net.", wire.TypeA, false)
 	f("a.test.", wire.TypeAXFR, true)
@@ -66,8 +75,51 @@ func TestQuickAllocatesNothing(t *testing.T) {
 		f(name, kind, true)
 	}
 	var q wire.Query
-	if n := testing.AllocsPerRun(100, func() { l.quick(out, &q, none) }); n != 0 {
+	if n := testing.AllocsPerRun(100, func() { l.quick(out, &q, none, true) }); n != 0 {
 		t.Errorf("what is no question: %v allocations", n)
+	}
+}
+
+// TestNamesAllocateNothing where they are the answer.
+func TestNamesAllocateNothing(t *testing.T) {
+	q, out := question(t, "a.test", wire.TypeA), make([]byte, 0, wire.UDPSize)
+	addrs := []netip.Addr{netip.MustParseAddr("192.0.2.1")}
+	if n := testing.AllocsPerRun(100, func() {
+		q.AppendName(out, wire.TypeCNAME, 1, wire.UDPSize, "b.example.test")
+		q.AppendAlias(out, 1, wire.UDPSize, "b.example.test", addrs)
+	}); n != 0 {
+		t.Errorf("%v allocations", n)
+	}
+}
+
+// TestCrowdAllocatesNothing: who is told that too many wait costs as little as an answer.
+func TestCrowdAllocatesNothing(t *testing.T) {
+	book := new(logbook)
+	h := newHandler(t, Handler{})
+	l := &Listener{log: book.logger()}
+	l.Use(h)
+	from := netip.MustParseAddr("2001:db8::1")
+	for range maxWaitingOfOne {
+		l.waiting.enter(clientOf(from))
+	}
+	packet, err := new(miekg.Msg).SetQuestion("a.test.", wire.TypeA).Pack()
+	if err != nil {
+		t.Fatal(err)
+	}
+	var q wire.Query
+	out := make([]byte, 0, wire.UDPSize)
+	if n := testing.AllocsPerRun(100, func() {
+		_, ok := l.quick(out, &q, packet, true)
+		if ok || l.waiting.enter(clientOf(from)) {
+			t.Error("there is room")
+		}
+		l.logCrowd()
+		q.AppendEmpty(out, wire.ServerFailure)
+	}); n != 0 {
+		t.Errorf("%v allocations", n)
+	}
+	if n := book.count("too many questions wait"); n != 1 {
+		t.Errorf("%d lines", n)
 	}
 }
 

@@ -47,7 +47,7 @@ func FuzzListener(f *testing.F) {
 	l.Use(h)
 	f.Fuzz(func(t *testing.T, packet []byte) {
 		var q wire.Query
-		answer, _ := l.quick(nil, &q, packet)
+		answer, _ := l.quick(nil, &q, packet, true)
 		if l.panics.Load() > 0 {
 			t.Fatal("a panic")
 		}

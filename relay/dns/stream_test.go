@@ -3,13 +3,19 @@ package dns
 import (
 	"context"
 	"encoding/binary"
+	"errors"
+	"fmt"
 	"io"
 	"net"
+	"os"
+	"runtime"
 	"strings"
 	"sync/atomic"
 	"testing"
 	"testing/synctest"
 	"time"
+
+	miekg "github.com/miekg/dns"
 )
 
 // framed is a message as a stream has it.
@@ -17,8 +23,8 @@ func framed(message string) string {
 	return string(binary.BigEndian.AppendUint16(nil, uint16(len(message)))) + message
 }
 
-// stream serves one end of a pipe in a bubble, and returns the other.
-func stream(ctx context.Context, answer func(ctx context.Context, packet []byte, datagram bool) []byte) (c net.Conn, ended chan time.Duration) {
+// serveOne serves one end of a pipe in a bubble, and returns the other.
+func serveOne(ctx context.Context, answer func(ctx context.Context, packet []byte, datagram bool) []byte) (c net.Conn, ended chan time.Duration) {
 	c, there := net.Pipe()
 	ended = make(chan time.Duration, 1)
 	begin := time.Now()
@@ -27,6 +33,108 @@ func stream(ctx context.Context, answer func(ctx context.Context, packet []byte,
 		ended <- time.Since(begin)
 	}()
 	return c, ended
+}
+
+// idle waits until so many connections of l have nothing to answer.
+func idle(t *testing.T, l *Listener, want int) {
+	t.Helper()
+	for deadline := time.Now().Add(patience); ; runtime.Gosched() {
+		n := 0
+		l.streams.mu.Lock()
+		for s := range l.streams.open {
+			if _, idle := s.idle(); idle {
+				n++
+			}
+		}
+		l.streams.mu.Unlock()
+		if n == want {
+			return
+		}
+		if time.Now().After(deadline) {
+			t.Fatalf("%d are idle; want %d", n, want)
+		}
+	}
+}
+
+// hold opens all the connections that l has, as many clients as that takes, and asks name over each.
+func hold(t *testing.T, l *Listener, name string) (held []*miekg.Conn) {
+	t.Helper()
+	for i := range maxStreams {
+		c := dialFrom(t, fmt.Sprintf("127.0.1.%d", 1+i/maxStreamsOfOne), "tcp", l.Addr())
+		send(t, c, 1, name)
+		if name != "slow.test." {
+			receive(t, c, 1)
+			idle(t, l, i+1) // in this order
+		}
+		held = append(held, c)
+	}
+	return held
+}
+
+// ended expects that the connection has been closed, and others that it has not.
+func ended(t *testing.T, c *miekg.Conn, others ...*miekg.Conn) {
+	t.Helper()
+	if _, err := c.ReadMsg(); err == nil || errors.Is(err, os.ErrDeadlineExceeded) {
+		t.Errorf("it is open: %v", err)
+	}
+	for i, o := range others {
+		send(t, o, 5, "still.fake.")
+		if m, err := o.ReadMsg(); err != nil || m.Id != 5 {
+			t.Errorf("%d has ended: %v", i, err)
+		}
+	}
+}
+
+// TestRoomForConnections: when all are taken the one that has been idle longest makes room, and so does
+// the one of its own when a client has too many.
+func TestRoomForConnections(t *testing.T) {
+	l, g := serve(t, "127.0.0.1:0")
+	held := hold(t, l, "a.fake.")
+	send(t, held[0], 2, "slow.test.") // this is not idle
+	idle(t, l, maxStreams-1)
+	send(t, held[1], 3, "a.fake.") // and this no longer the longest
+	receive(t, held[1], 3)
+	idle(t, l, maxStreams-1)
+
+	fresh := dialFrom(t, "127.0.2.1", "tcp", l.Addr())
+	send(t, fresh, 4, "a.fake.")
+	receive(t, fresh, 4)
+	ended(t, held[2], held[1], held[3])
+	again := dialFrom(t, "127.0.1.4", "tcp", l.Addr())
+	send(t, again, 4, "a.fake.")
+	receive(t, again, 4)
+	ended(t, held[3*maxStreamsOfOne], held[4], fresh)
+
+	close(g.open)
+	if m := receive(t, held[0], 2); m.Question[0].Name != "slow.test." {
+		t.Errorf("%s", m)
+	}
+	for _, c := range held[10:20] { // who leaves makes room too
+		_ = c.Close()
+	}
+	idle(t, l, maxStreams-10)
+	fresh = dialFrom(t, "127.0.2.1", "tcp", l.Addr())
+	send(t, fresh, 4, "a.fake.")
+	receive(t, fresh, 4)
+	ended(t, held[10], held[4], held[5])
+}
+
+// TestNoRoomForConnections: what is being answered makes no room.
+func TestNoRoomForConnections(t *testing.T) {
+	l, g, book := serveLogged(t, "127.0.0.1:0")
+	held := hold(t, l, "slow.test.")
+	idle(t, l, 0)
+	for range 3 {
+		ended(t, dialFrom(t, "127.0.2.1", "tcp", l.Addr()))
+		ended(t, dialFrom(t, "127.0.1.1", "tcp", l.Addr()))
+	}
+	if n := book.count("no room for a connection"); n != 1 {
+		t.Errorf("%d lines", n)
+	}
+	close(g.open)
+	for _, c := range held {
+		receive(t, c, 1)
+	}
 }
 
 func echo(_ context.Context, packet []byte, _ bool) []byte { return packet }
@@ -39,7 +147,7 @@ func TestStreamsEnd(t *testing.T) {
 		synctest.Test(t, func(t *testing.T) {
 			ctx, cancel := context.WithTimeout(t.Context(), time.Minute)
 			defer cancel()
-			c, ended := stream(ctx, echo)
+			c, ended := serveOne(ctx, echo)
 			go func() {
 				time.Sleep(time.Second)
 				_, _ = io.WriteString(c, send)
@@ -66,7 +174,7 @@ func TestStreamsWait(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		var asked atomic.Int64
 		ctx, cancel := context.WithCancel(t.Context())
-		c, ended := stream(ctx, func(ctx context.Context, packet []byte, _ bool) []byte {
+		c, ended := serveOne(ctx, func(ctx context.Context, packet []byte, _ bool) []byte {
 			asked.Add(1)
 			<-ctx.Done()
 			return packet
@@ -88,7 +196,7 @@ func TestStreamsWait(t *testing.T) {
 		}
 	})
 	synctest.Test(t, func(t *testing.T) {
-		c, ended := stream(t.Context(), echo)
+		c, ended := serveOne(t.Context(), echo)
 		_, _ = io.WriteString(c, framed("twelve bytes"))
 		if took := <-ended; took != streamWrite {
 			t.Errorf("it ended after %s", took)

@@ -82,9 +82,13 @@ func (b *Batch) Receive() (int, error) {
 }
 
 func (b *Batch) onRead(fd uintptr) bool {
-	n, _, errno := unix.Syscall6(unix.SYS_RECVMMSG, fd, uintptr(unsafe.Pointer(&b.in[0])), uintptr(len(b.in)), unix.MSG_DONTWAIT, 0, 0)
-	b.done, b.errno = int(n), errno
-	return errno != unix.EAGAIN && errno != unix.EINTR
+	for {
+		n, _, errno := unix.Syscall6(unix.SYS_RECVMMSG, fd, uintptr(unsafe.Pointer(&b.in[0])), uintptr(len(b.in)), unix.MSG_DONTWAIT, 0, 0)
+		if errno != unix.EINTR { // after which a datagram may be there that nobody is told of again
+			b.done, b.errno = int(n), errno
+			return errno != unix.EAGAIN
+		}
+	}
 }
 
 // Packet is datagram i, until the next Receive.

@@ -44,10 +44,13 @@ proxy-groups: [{name: G, type: select, proxies: [P, Q]}, {name: H, type: select,
 	f(section("nameserver: ['1.1.1.1#G', '8.8.8.8#P']"), "waits for itself")
 	f(section("nameserver: [1.1.1.1]\nproxy-server-nameserver: ['8.8.8.8#P']"), "waits for itself")
 	f(section("nameserver: [1.1.1.1]\nnameserver-policy: {p.test: '8.8.8.8#P'}"), "waits for itself")
+	f(section("default-nameserver: ['tls://8.8.8.8#P']\nnameserver: ['https://dns.test/dns-query']"), "tls://8.8.8.8:853#P → P → https://dns.test:443 → tls://8.8.8.8:853#P")
 	// Somebody else knows the address, or it is no name.
 	f(section("nameserver: ['1.1.1.1#P', 8.8.8.8]"), "")
 	f(section("nameserver: ['1.1.1.1#H']"), "")
 	f(section("nameserver: ['1.1.1.1#R']"), "")
+	f(section("default-nameserver: ['tls://8.8.8.8#R']\nnameserver: ['https://dns.test/dns-query']"), "")
+	f(section("default-nameserver: ['tls://8.8.8.8#P']\nnameserver: ['https://dns.test/dns-query#R']\nnameserver-policy: {p.test: 8.8.8.8}"), "")
 	f(section("nameserver: ['1.1.1.1#P']\nproxy-server-nameserver: [8.8.8.8]"), "")
 	f(section("nameserver: ['1.1.1.1#P']\nnameserver-policy: {p.test: 8.8.8.8}"), "")
 	f(section("nameserver: ['1.1.1.1#P']")+"hosts: {p.test: 192.0.2.1}\n", "")

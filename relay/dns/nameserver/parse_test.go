@@ -113,6 +113,11 @@ func TestParseFragment(t *testing.T) {
 	f("disable-qtype-65=true&disable-qtype-65535=true&disable-qtype-1=0", Server{NoTypes: []uint16{65, 65535}})
 	f("disable-qtype-65=true&disable-qtype-65=true", Server{NoTypes: []uint16{65}})
 	f("&&a&", Server{Via: "a"})
+	// Names that look like parameters, and are none; one that is can be written with an escape.
+	f("H3", Server{Via: "H3"})
+	f("disable-qtype-", Server{Via: "disable-qtype-"})
+	f("disable-qtype-any", Server{Via: "disable-qtype-any"})
+	f("h%33", Server{Via: "h3"})
 }
 
 func TestParseSaysWhatToWrite(t *testing.T) {
@@ -173,6 +178,11 @@ func TestParseSaysWhatToWrite(t *testing.T) {
 	f("1.1.1.1#disable-qtype-65536=true", "want the number of a type")
 	f("1.1.1.1#disable-qtype-AAAA=true", "want the number of a type")
 	f("1.1.1.1#disable-ip6=true", "unknown parameter disable-ip6 (did you mean disable-ipv6?); known are h3, skip-cert-verify, ecs, ecs-override, disable-ipv4, disable-ipv6, disable-qtype-65")
+	for _, name := range []string{"h3", "skip-cert-verify", "ecs-override", "disable-ipv4", "disable-ipv6", "disable-qtype-65", "disable-qtype-1"} {
+		f("https://me:secret@dns.example/secret#"+name, name+" has no value: write "+name+"=true")
+		f("https://dns.example#proxy&"+name, "write "+name+"=true")
+	}
+	f("https://dns.example#ecs&proxy", "ecs has no value: write ecs=192.0.2.0/24")
 	f("1.1.1.1#h4=true", "did you mean h3?")
 	f("1.1.1.1#skip-cert=true", "did you mean skip-cert-verify?")
 }

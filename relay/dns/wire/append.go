@@ -3,6 +3,7 @@ package wire
 import (
 	"encoding/binary"
 	"net/netip"
+	"strings"
 )
 
 // Append appends a as the answer to q, age seconds after it came. Records have at least one second
@@ -147,15 +148,15 @@ func appendHead(dst []byte, kind uint8, ttl uint32, size int) []byte {
 }
 
 // AppendName appends an answer of one record whose data is a name: kind is TypePTR or TypeCNAME. A name
-// that is none is an answer without records.
+// that is none is an answer without records. It is written as Host has it.
 func (q *Query) AppendName(dst []byte, kind uint8, ttl uint32, limit int, name string) []byte {
 	base := len(dst)
-	var to Query
-	if to.Set(name, 0) != nil {
+	size := nameSize(name)
+	if size == 0 {
 		return q.AppendEmpty(dst, Success)
 	}
-	dst = appendHead(q.begin(dst, q.flags()), kind, ttl, to.n)
-	dst = append(dst, to.key[:to.n]...)
+	dst = appendHead(q.begin(dst, q.flags()), kind, ttl, size)
+	dst = appendLabels(dst, name)
 	dst[base+7] = 1
 	return q.finish(dst, base, limit)
 }
@@ -163,24 +164,76 @@ func (q *Query) AppendName(dst []byte, kind uint8, ttl uint32, limit int, name s
 // AppendAlias appends an answer whose name is another one's, called to, and the addresses of that.
 func (q *Query) AppendAlias(dst []byte, ttl uint32, limit int, to string, addrs []netip.Addr) []byte {
 	base := len(dst)
-	var name Query
-	if name.Set(to, 0) != nil {
+	size := nameSize(to)
+	if size == 0 {
 		return q.AppendEmpty(dst, Success)
 	}
-	dst = appendHead(q.begin(dst, q.flags()), TypeCNAME, ttl, name.n)
+	dst = appendHead(q.begin(dst, q.flags()), TypeCNAME, ttl, size)
 	n := uint16(1)
-	dst = append(dst, name.key[:name.n]...)
+	dst = appendLabels(dst, to)
 	for _, ip := range addrs {
 		if ip.Is4() != (q.Type == TypeA) {
 			continue
 		}
-		dst = append(dst, name.key[:name.n]...)
-		b := ip.AsSlice()
+		dst = appendLabels(dst, to)
+		b := ip.As16()
+		data := b[:]
+		if ip.Is4() {
+			data = b[12:]
+		}
 		dst = append(dst, 0, byte(q.Type), 0, ClassIN)
 		dst = binary.BigEndian.AppendUint32(dst, ttl)
-		dst = append(append(dst, 0, byte(len(b))), b...)
+		dst = append(append(dst, 0, byte(len(data))), data...)
 		n++
 	}
 	binary.BigEndian.PutUint16(dst[base+6:], n)
 	return q.finish(dst, base, limit)
+}
+
+// nameSize is how many bytes a name has on the wire, and 0 for what is none. The last dot may be left
+// out; every other byte is itself.
+func nameSize(name string) int {
+	name = strings.TrimSuffix(name, ".")
+	if name == "" {
+		return 1
+	}
+	label := 0
+	for i := 0; i <= len(name); i++ {
+		if i < len(name) && name[i] != '.' {
+			label++
+			continue
+		}
+		if label == 0 || label > 63 {
+			return 0
+		}
+		label = 0
+	}
+	if size := len(name) + 2; size <= MaxName {
+		return size
+	}
+	return 0
+}
+
+// appendLabels appends a name that has a nameSize, in lower case.
+func appendLabels(dst []byte, name string) []byte {
+	name = strings.TrimSuffix(name, ".")
+	if name == "" {
+		return append(dst, 0)
+	}
+	at := len(dst) // where the size of the label is written
+	dst = append(dst, 0)
+	for i := range len(name) {
+		switch c := name[i]; {
+		case c == '.':
+			at = len(dst)
+			dst = append(dst, 0)
+			continue
+		case 'A' <= c && c <= 'Z':
+			dst = append(dst, c+'a'-'A')
+		default:
+			dst = append(dst, c)
+		}
+		dst[at]++
+	}
+	return append(dst, 0)
 }

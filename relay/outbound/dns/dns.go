@@ -7,6 +7,7 @@ import (
 	"errors"
 	"net"
 	"net/netip"
+	"sync/atomic"
 	"time"
 
 	"github.com/switchyard-proxy/switchyard/relay/flow"
@@ -97,6 +98,7 @@ type packetConn struct {
 	cancel  context.CancelFunc
 	slots   chan struct{}
 	answers chan answered
+	named   atomic.Uint32 // targets that were names
 }
 
 type answered struct {
@@ -104,10 +106,21 @@ type answered struct {
 	from netip.AddrPort
 }
 
-// WritePacket implements flow.PacketConn. Questions beyond what is answered at a time are lost.
+// invented is an address for the n-th target that is a name, which tells its answers from those of
+// others: nobody is asked for its own, and nobody has one of 0.0.0.0/8 (RFC 1122, section 3.2.1.3).
+func invented(n uint32) netip.Addr {
+	n = (n-1)%(1<<24-1) + 1 // 0.0.0.0 is none
+	return netip.AddrFrom4([4]byte{0, byte(n >> 16), byte(n >> 8), byte(n)})
+}
+
+// WritePacket implements flow.PacketConn. Questions beyond what is answered at a time are lost. A target
+// without an address is given an invented one, which its answers come from.
 func (c *packetConn) WritePacket(p []byte, to *flow.Addr) error {
 	if c.ctx.Err() != nil {
 		return net.ErrClosed
+	}
+	if !to.IP.IsValid() {
+		to.IP = invented(c.named.Add(1))
 	}
 	select {
 	case c.slots <- struct{}{}:

@@ -10,11 +10,13 @@ import (
 	"net/netip"
 	"os"
 	"slices"
+	"sync/atomic"
 	"testing"
 	"testing/synctest"
 	"time"
 
 	"github.com/switchyard-proxy/switchyard/relay/flow"
+	"github.com/switchyard-proxy/switchyard/relay/nat"
 	"github.com/switchyard-proxy/switchyard/relay/outbound"
 	"github.com/switchyard-proxy/switchyard/tests/leak"
 )
@@ -197,4 +199,89 @@ func TestPacketsEnd(t *testing.T) {
 			t.Errorf("%v after %s", err, time.Since(begin))
 		}
 	})
+}
+
+// TestNamedTargets: of several targets that are names every one has the answers to what was sent there, as
+// its client knows it. The table of associations is the real one.
+func TestNamedTargets(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		node := New(outbound.Info{}, echo, lines)
+		var down [8]atomic.Int64
+		table := nat.New(nat.Config{Open: func(ctx context.Context, f *flow.Flow, dial nat.Dial, _ func()) (*nat.Session, error) {
+			c, err := dial(node, func() (flow.PacketConn, error) { return node.DialPacket(ctx, f) })
+			s := &nat.Session{To: f.To, Conn: c, Up: new(atomic.Int64), Down: &down[f.DSCP], Closed: func(bool) {}}
+			if f.DNSMode == flow.DNSFakeIP {
+				s.To.IP = netip.Addr{} // as the engine restores it
+			}
+			return s, err
+		}})
+		ctx, cancel := context.WithCancel(t.Context())
+		ended := make(chan error)
+		go func() { ended <- table.Serve(ctx) }()
+		r := make(replies, 16)
+		source := netip.MustParseAddrPort("192.0.2.9:1000")
+		fake := netip.MustParseAddr("198.18.0.4")
+		flows := []flow.Flow{
+			{To: flow.Addr{Host: "a.test", Port: 53}},
+			{To: flow.Addr{Host: "b.test", Port: 53}},
+			{To: flow.Addr{Host: "a.test", Port: 5353}},
+			{To: flow.Addr{IP: fake, Port: 53}, DNSMode: flow.DNSFakeIP},
+			{To: flow.Addr{IP: fake.Next(), Port: 53}, DNSMode: flow.DNSFakeIP},
+			{To: to},
+		}
+		ask := func(i int) string {
+			f := flows[i]
+			f.Network, f.Source, f.DSCP = flow.UDP, source, uint8(i)
+			table.Send(f, netip.Addr{}, fmt.Appendf(nil, "%d", i), r)
+			synctest.Wait()
+			return <-r
+		}
+		invented := netip.MustParseAddr("0.0.0.1")
+		for i, f := range flows { // each opens its association
+			want := f.To.AddrPort()
+			if f.To.Host != "" {
+				want = netip.AddrPortFrom(invented, f.To.Port)
+				invented = invented.Next()
+			}
+			if got := ask(i); got != fmt.Sprintf("%d, true from %s", i, want) {
+				t.Errorf("%s; want %s", got, want)
+			}
+		}
+		before := down[0].Load()
+		for range 3 { // in turn: the latest is always another
+			for i := range flows {
+				ask(i)
+			}
+		}
+		for i := range flows {
+			if n := down[i].Load(); n != 4*before {
+				t.Errorf("%d has had %d bytes of answers; want %d", i, n, 4*before)
+			}
+		}
+		cancel()
+		<-ended
+	})
+}
+
+// replies is an inbound that keeps what comes back.
+type replies chan string
+
+func (r replies) Reply(p []byte, _ netip.AddrPort, _ netip.Addr, from netip.AddrPort) error {
+	r <- fmt.Sprintf("%s from %s", p, from)
+	return nil
+}
+
+// TestInvented are addresses of a network that nobody is in, and never the one that is none.
+func TestInvented(t *testing.T) {
+	f := func(n uint32, want string) {
+		t.Helper()
+		if got := invented(n).String(); got != want {
+			t.Errorf("%d: %s; want %s", n, got, want)
+		}
+	}
+	f(1, "0.0.0.1")
+	f(256, "0.0.1.0")
+	f(1<<24-1, "0.255.255.255")
+	f(1<<24, "0.0.0.1")
+	f(0, "0.0.1.0") // after four thousand million
 }
