@@ -35,23 +35,24 @@ func serveOne(ctx context.Context, answer func(ctx context.Context, packet []byt
 	return c, ended
 }
 
-// idle waits until so many connections of l have nothing to answer.
-func idle(t *testing.T, l *Listener, want int) {
+// settle waits until l has so many connections, of which so many are idle.
+func settle(t *testing.T, l *Listener, open, idle int) {
 	t.Helper()
 	for deadline := time.Now().Add(patience); ; runtime.Gosched() {
-		n := 0
+		n, all := 0, 0
 		l.streams.mu.Lock()
 		for s := range l.streams.open {
+			all++
 			if _, idle := s.idle(); idle {
 				n++
 			}
 		}
 		l.streams.mu.Unlock()
-		if n == want {
+		if all == open && n == idle {
 			return
 		}
 		if time.Now().After(deadline) {
-			t.Fatalf("%d are idle; want %d", n, want)
+			t.Fatalf("%d of %d are idle; want %d of %d", n, all, idle, open)
 		}
 	}
 }
@@ -64,7 +65,7 @@ func hold(t *testing.T, l *Listener, name string) (held []*miekg.Conn) {
 		send(t, c, 1, name)
 		if name != "slow.test." {
 			receive(t, c, 1)
-			idle(t, l, i+1) // in this order
+			settle(t, l, i+1, i+1) // in this order
 		}
 		held = append(held, c)
 	}
@@ -91,10 +92,10 @@ func TestRoomForConnections(t *testing.T) {
 	l, g := serve(t, "127.0.0.1:0")
 	held := hold(t, l, "a.fake.")
 	send(t, held[0], 2, "slow.test.") // this is not idle
-	idle(t, l, maxStreams-1)
+	settle(t, l, maxStreams, maxStreams-1)
 	send(t, held[1], 3, "a.fake.") // and this no longer the longest
 	receive(t, held[1], 3)
-	idle(t, l, maxStreams-1)
+	settle(t, l, maxStreams, maxStreams-1)
 
 	fresh := dialFrom(t, "127.0.2.1", "tcp", l.Addr())
 	send(t, fresh, 4, "a.fake.")
@@ -112,7 +113,7 @@ func TestRoomForConnections(t *testing.T) {
 	for _, c := range held[10:20] { // who leaves makes room too
 		_ = c.Close()
 	}
-	idle(t, l, maxStreams-10)
+	settle(t, l, maxStreams-10, maxStreams-10)
 	fresh = dialFrom(t, "127.0.2.1", "tcp", l.Addr())
 	send(t, fresh, 4, "a.fake.")
 	receive(t, fresh, 4)
@@ -123,7 +124,7 @@ func TestRoomForConnections(t *testing.T) {
 func TestNoRoomForConnections(t *testing.T) {
 	l, g, book := serveLogged(t, "127.0.0.1:0")
 	held := hold(t, l, "slow.test.")
-	idle(t, l, 0)
+	settle(t, l, maxStreams, 0)
 	for range 3 {
 		ended(t, dialFrom(t, "127.0.2.1", "tcp", l.Addr()))
 		ended(t, dialFrom(t, "127.0.1.1", "tcp", l.Addr()))
@@ -202,4 +203,22 @@ func TestStreamsWait(t *testing.T) {
 			t.Errorf("it ended after %s", took)
 		}
 	})
+}
+
+// TestMakeRoom: a connection is closed for another only while nothing is being answered, and once it is closed
+// no question of it is taken.
+func TestMakeRoom(t *testing.T) {
+	c, there := net.Pipe()
+	defer there.Close()
+	s := &stream{conn: c}
+	if !s.begin() || s.endIdle() {
+		t.Error("it is closed while a question is being answered")
+	}
+	s.end()
+	if !s.endIdle() || s.begin() {
+		t.Error("it is not closed while it is idle, or takes questions after that")
+	}
+	if _, err := there.Read(make([]byte, 1)); !errors.Is(err, io.EOF) {
+		t.Error(err)
+	}
 }

@@ -237,6 +237,7 @@ func (src *source) open(se *session, f *flow.Flow) {
 	src.mu.Lock()
 	se.s.Store(s)
 	gone := se.gone
+	src.list(se, s) // before the first datagram: its answer may be here at once
 	src.mu.Unlock()
 	if gone { // ended while it opened, when nobody knew s
 		s.Closed(false)
@@ -248,10 +249,7 @@ func (src *source) open(se *session, f *flow.Flow) {
 		se.queue = make([][]byte, 0, 2)
 		if len(queue) == 0 {
 			se.queue, se.ready = nil, true
-			if s.To.IP.IsValid() && !se.gone {
-				se.peer = s.To.AddrPort()
-				src.byPeer[peer{se.shared, se.peer}] = se
-			}
+			src.list(se, s)
 			src.mu.Unlock()
 			return
 		}
@@ -262,6 +260,14 @@ func (src *source) open(se *session, f *flow.Flow) {
 				return
 			}
 		}
+	}
+}
+
+// list makes se known by the address it sends to, once there is one. src.mu is held.
+func (src *source) list(se *session, s *Session) {
+	if s.To.IP.IsValid() && !se.gone {
+		se.peer = s.To.AddrPort()
+		src.byPeer[peer{se.shared, se.peer}] = se
 	}
 }
 
