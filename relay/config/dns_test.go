@@ -35,7 +35,7 @@ func TestDNSDiagnostics(t *testing.T) {
 	f("dns: {enable: true, nameserver: [upd://1.1.1.1, 'tls://dns.example:99999', '1.1.1.1#disable-ipv7=true', 1.1.1.1]}",
 		"f:1:34: error: dns.nameserver[0]: unknown scheme upd"+schemes,
 		"f:1:49: error: dns.nameserver[1]: invalid port: want 1-65535 behind the colon",
-		"f:1:76: error: dns.nameserver[2]: unknown parameter disable-ipv7 (did you mean disable-ipv4?); known are h3, skip-cert-verify, ecs, ecs-override, disable-ipv4, disable-ipv6, disable-qtype-65")
+		"f:1:76: error: dns.nameserver[2]: unknown parameter disable-ipv7; known are h3, skip-cert-verify, ecs, ecs-override, disable-ipv4, disable-ipv6, disable-qtype-65 (did you mean \"disable-ipv4\"?)")
 	f("  fallback: [zz://x]\n  direct-nameserver: [zz://x]\n  proxy-server-nameserver:\n  - zz://x",
 		"f:4:14: error: dns.fallback[0]: unknown scheme zz"+schemes,
 		"f:5:23: error: dns.direct-nameserver[0]: unknown scheme zz"+schemes,

@@ -100,7 +100,12 @@ func (k *dnsCheck) defaults() {
 func (k *dnsCheck) server(at Pos, path, text string) *nameserver.Server {
 	s, err := nameserver.Parse(text)
 	if err != nil {
-		k.d.report(Error, at, path, err.Error(), "")
+		hint := ""
+		var unknown *nameserver.UnknownParameter
+		if errors.As(err, &unknown) {
+			hint = k.d.nearest(unknown.Name, nameserver.Parameters())
+		}
+		k.d.report(Error, at, path, err.Error(), hint)
 		return nil
 	}
 	if k.own(s) {

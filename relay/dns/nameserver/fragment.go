@@ -132,41 +132,23 @@ func (s *Server) parseSubnet(value string) error {
 	return nil
 }
 
+// UnknownParameter says that there is no such parameter.
+type UnknownParameter struct{ Name string } // "" for one that may hold a secret
+
 func errUnknown(name string) error {
-	known := "known are " + strings.Join(parameters[:], ", ")
 	if !plain(strings.ToLower(name)) {
-		return fmt.Errorf("unknown parameter behind the #; %s", known)
+		name = ""
 	}
-	return fmt.Errorf("unknown parameter %s (did you mean %s?); %s", name, nearest(name), known)
+	return &UnknownParameter{name}
 }
 
-// nearest is the parameter that takes the fewest changes of single letters to be made from name.
-func nearest(name string) string {
-	best, least := "", 0
-	for _, p := range parameters {
-		if d := distance(name, p); best == "" || d < least {
-			best, least = p, d
-		}
+func (e *UnknownParameter) Error() string {
+	what := e.Name
+	if what == "" {
+		what = "behind the #"
 	}
-	return best
+	return "unknown parameter " + what + "; known are " + strings.Join(parameters[:], ", ")
 }
 
-// distance counts the single-letter changes from a to b.
-func distance(a, b string) int {
-	row := make([]int, len(b)+1)
-	for j := range row {
-		row[j] = j
-	}
-	for i := range len(a) {
-		corner := row[0]
-		row[0] = i + 1
-		for j := range len(b) {
-			d := corner
-			if a[i] != b[j] {
-				d = 1 + min(corner, row[j], row[j+1])
-			}
-			corner, row[j+1] = row[j+1], d
-		}
-	}
-	return row[len(b)]
-}
+// Parameters are the names of all parameters; the number of the last is any.
+func Parameters() []string { return slices.Clone(parameters[:]) }
