@@ -17,6 +17,7 @@ import (
 	"github.com/switchyard-proxy/switchyard/relay/config"
 	"github.com/switchyard-proxy/switchyard/relay/dns"
 	"github.com/switchyard-proxy/switchyard/tests/leak"
+	"github.com/switchyard-proxy/switchyard/tests/port"
 )
 
 // nameServer is a peer: a server over UDP and TCP that knows one address for every name, 192.0.2.1 unless
@@ -76,9 +77,7 @@ func bothPorts(t *testing.T) (net.PacketConn, net.Listener) {
 // freePort is an address whose port was free just now.
 func freePort(t *testing.T) netip.AddrPort {
 	t.Helper()
-	udp, tcp := bothPorts(t)
-	_, _ = udp.Close(), tcp.Close()
-	return udp.LocalAddr().(*net.UDPAddr).AddrPort()
+	return netip.AddrPortFrom(netip.AddrFrom4([4]byte{127, 0, 0, 1}), uint16(port.Free(t)))
 }
 
 // counting counts the connections of a listener, and knows when all are closed.

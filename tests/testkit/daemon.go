@@ -8,7 +8,6 @@ import (
 	"context"
 	"fmt"
 	"io"
-	"net"
 	"net/http"
 	"os"
 	"os/exec"
@@ -18,6 +17,8 @@ import (
 	"syscall"
 	"testing"
 	"time"
+
+	"github.com/switchyard-proxy/switchyard/tests/port"
 )
 
 // Daemon is a running switchyard. It ends with its test, which fails when it does not end well.
@@ -80,16 +81,8 @@ func Binary(t testing.TB) string {
 	return binary.path
 }
 
-// FreePort is a TCP port of 127.0.0.1 that was free a moment ago.
-func FreePort(t testing.TB) int {
-	t.Helper()
-	ln, err := net.Listen("tcp", "127.0.0.1:0")
-	if err != nil {
-		t.Fatal(err)
-	}
-	defer ln.Close()
-	return ln.Addr().(*net.TCPAddr).Port
-}
+// FreePort is a port of 127.0.0.1 that was free a moment ago.
+func FreePort(t testing.TB) int { return port.Free(t) }
 
 // Start runs the daemon with a configuration and waits until it serves. In the text MIXED stands
 // for a free port, and an external-controller on a free port is added where there is none.
@@ -97,9 +90,9 @@ func Start(t testing.TB, yaml string, args ...string) *Daemon {
 	t.Helper()
 	d := &Daemon{Home: t.TempDir()}
 	if strings.Contains(yaml, "MIXED") {
-		port := FreePort(t)
-		d.Mixed = fmt.Sprintf("127.0.0.1:%d", port)
-		yaml = strings.ReplaceAll(yaml, "MIXED", fmt.Sprint(port))
+		mixed := FreePort(t)
+		d.Mixed = fmt.Sprintf("127.0.0.1:%d", mixed)
+		yaml = strings.ReplaceAll(yaml, "MIXED", fmt.Sprint(mixed))
 	}
 	if !strings.Contains(yaml, "external-controller:") {
 		yaml += "\nexternal-controller: 127.0.0.1:0\n"

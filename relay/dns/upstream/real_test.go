@@ -2,7 +2,6 @@ package upstream
 
 import (
 	"bufio"
-	"net"
 	"net/netip"
 	"os"
 	"os/exec"
@@ -16,13 +15,14 @@ import (
 
 	"github.com/switchyard-proxy/switchyard/relay/dns/nameserver"
 	"github.com/switchyard-proxy/switchyard/tests/leak"
+	"github.com/switchyard-proxy/switchyard/tests/port"
 )
 
 // unbound is a real resolver with records of its own.
 func TestWithUnbound(t *testing.T) {
 	needs(t, "unbound")
 	leak.Check(t)
-	port := unusedPort(t)
+	port := port.Free(t)
 	path := filepath.Join(t.TempDir(), "unbound.conf")
 	var text strings.Builder
 	text.WriteString("server:\n interface: 127.0.0.1\n port: " + strconv.Itoa(port) + "\n do-daemonize: no\n chroot: \"\"\n" +
@@ -40,7 +40,7 @@ func TestWithUnbound(t *testing.T) {
 func TestWithDnsmasq(t *testing.T) {
 	needs(t, "dnsmasq")
 	leak.Check(t)
-	port := unusedPort(t)
+	port := port.Free(t)
 	args := []string{
 		"dnsmasq", "--keep-in-foreground", "--log-facility=-", "--conf-file=/dev/null", "--no-resolv", "--no-hosts",
 		"--pid-file=", "--port=" + strconv.Itoa(port), "--listen-address=127.0.0.1", "--bind-interfaces",
@@ -54,16 +54,6 @@ func TestWithDnsmasq(t *testing.T) {
 	}
 	daemon(t, "started", args...)
 	askReal(t, port)
-}
-
-func unusedPort(t testing.TB) int {
-	t.Helper()
-	pc, err := net.ListenPacket("udp", "127.0.0.1:0")
-	if err != nil {
-		t.Fatal(err)
-	}
-	defer pc.Close()
-	return pc.LocalAddr().(*net.UDPAddr).Port
 }
 
 // askReal asks a server at port for an address, for what does not fit in UDP, and for what is not there.

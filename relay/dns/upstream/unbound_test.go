@@ -15,6 +15,7 @@ import (
 	"github.com/switchyard-proxy/switchyard/relay/dns/nameserver"
 	"github.com/switchyard-proxy/switchyard/relay/flow"
 	"github.com/switchyard-proxy/switchyard/tests/leak"
+	"github.com/switchyard-proxy/switchyard/tests/port"
 )
 
 // unbound is Debian's resolver, which knows the names of its local data alone.
@@ -34,9 +35,9 @@ func startUnbound(t testing.TB, records ...string) *unbound {
 	if err != nil {
 		t.Skipf("there is no unbound: %v", err)
 	}
-	u := &unbound{id: newIdentity(t), plain: vacantPort(t), tls: vacantPort(t)}
+	u := &unbound{id: newIdentity(t), plain: uint16(port.Free(t)), tls: uint16(port.Free(t))}
 	if strings.Contains(string(version), "--with-libnghttp2") {
-		u.http = vacantPort(t)
+		u.http = uint16(port.Free(t))
 	}
 	dir := t.TempDir()
 	write := func(name string, content []byte) string {
@@ -103,17 +104,6 @@ func (u *unbound) conf(dir, cert, key string, records []string) string {
 	}
 	line("remote-control:\n  control-enable: no")
 	return b.String()
-}
-
-// vacantPort is a port that was free a moment ago, for TCP and UDP.
-func vacantPort(t testing.TB) uint16 {
-	t.Helper()
-	ln, err := net.Listen("tcp", "127.0.0.1:0")
-	if err != nil {
-		t.Fatal(err)
-	}
-	defer ln.Close()
-	return netip.MustParseAddrPort(ln.Addr().String()).Port()
 }
 
 // server is u as a name server that is spoken to by scheme at port.
