@@ -37,8 +37,9 @@ type naming struct {
 	caches    map[string]*cache.Cache
 	upstreams map[string]*dns.Server
 	pools     map[string]*fakeip.Pool
-	geo       map[geoKey]bool // what policies and filters refer to
-	sets      map[string]bool // rule sets, likewise
+	inherits  map[*fakeip.Pool]*fakeip.Pool // new ones, and whose leases they take over; nil: those that are stored
+	geo       map[geoKey]bool               // what policies and filters refer to
+	sets      map[string]bool               // rule sets, likewise
 }
 
 // namingBuilder makes one naming.
@@ -55,7 +56,7 @@ type namingBuilder struct {
 func (b *builder) names() {
 	n := &namingBuilder{builder: b, naming: &naming{
 		ipv6: b.base.ipv6, caches: make(map[string]*cache.Cache), upstreams: make(map[string]*dns.Server),
-		pools: make(map[string]*fakeip.Pool), sets: make(map[string]bool), geo: make(map[geoKey]bool),
+		pools: make(map[string]*fakeip.Pool), inherits: make(map[*fakeip.Pool]*fakeip.Pool), sets: make(map[string]bool), geo: make(map[geoKey]bool),
 	}}
 	b.naming = n.naming
 	c := &b.Config.DNS
@@ -409,7 +410,8 @@ func (n *naming) restoreName(f *flow.Flow) error {
 			}
 			host, ok := p.Name(ip)
 			if !ok {
-				return fmt.Errorf("%s is a fake address that stands for no name, or no longer", ip)
+				fake.LogUnknown(n.handler.Log, ip)
+				return fmt.Errorf("%s is %w", ip, flow.ErrNoName)
 			}
 			f.To, f.DNSMode = flow.Addr{Host: host, Port: f.To.Port}, flow.DNSFakeIP
 			return nil

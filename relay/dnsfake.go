@@ -42,12 +42,8 @@ func (n *namingBuilder) pool(r netip.Prefix) *fakeip.Pool {
 		n.report(n.Config.Place("dns.fake-ip-range"), "dns.fake-ip-range", err.Error())
 		return nil
 	}
-	if other := n.otherPool(r); other != nil {
-		p.TakeOver(other)
-	} else {
-		logLeases(n.relay.log, p.Load())
-	}
 	n.pools[key] = p
+	n.inherits[p] = n.otherPool(r)
 	return p
 }
 
@@ -130,11 +126,11 @@ func (r *Relay) evict(n *naming) {
 	for _, p := range pools {
 		p.Evict(n.handler.Fake.Real)
 	}
-	r.engine.EndTargets(func(asked, to flow.Addr) bool {
+	r.engine.EndTargets(func(asked flow.Addr, taken string) bool {
 		for _, p := range pools {
 			if asked.Host == "" && p.Contains(asked.IP) {
 				host, ok := p.Name(asked.IP)
-				return !ok || host != to.Host
+				return !ok || host != taken
 			}
 		}
 		return false
@@ -143,9 +139,9 @@ func (r *Relay) evict(n *naming) {
 
 // setsChanged lets go of answers and leases that were made by sets that hold something else now, if refers
 // says that the section refers to them.
-func (r *Relay) setsChanged(refers func(n *naming) bool) {
+func (r *Relay) setsChanged(refers func(now *Running) bool) {
 	now := r.current.Load()
-	if now == nil || now.naming.handler == nil || !refers(now.naming) {
+	if now == nil || now.naming.handler == nil || !refers(now) {
 		return
 	}
 	for _, c := range now.naming.caches {

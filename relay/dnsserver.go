@@ -35,7 +35,7 @@ type dnsService struct {
 
 	// Changed under Relay.applying.
 	live    *dnsListener
-	pools   map[*fakeip.Pool]context.CancelFunc
+	pools   map[*fakeip.Pool]*keeper
 	servers map[*dns.Server]bool
 }
 
@@ -50,7 +50,7 @@ type dnsListener struct {
 func newDNSService(log *slog.Logger) *dnsService {
 	s := &dnsService{
 		log: log, life: dns.NewLife(), mapping: dns.NewMapping(),
-		pools: make(map[*fakeip.Pool]context.CancelFunc), servers: make(map[*dns.Server]bool),
+		pools: make(map[*fakeip.Pool]*keeper), servers: make(map[*dns.Server]bool),
 	}
 	s.ctx, s.end = context.WithCancel(context.Background())
 	return s
@@ -108,8 +108,6 @@ func (d *dnsChange) Abort() {
 // Commit serves by the new configuration and retires what it has no more.
 func (d *dnsChange) Commit() {
 	s := d.service
-	d.evict(d.next)
-	s.keepPools(d.next)
 	old := s.live
 	switch {
 	case d.keep:
@@ -128,6 +126,26 @@ func (d *dnsChange) Commit() {
 		<-old.ended // a port that is gone is gone when the change is answered
 	}
 	s.keepServers(d.next)
+	d.evict(d.next) // what the old handler may have leased last, too
+}
+
+// adopt gives new pools the leases that were made before, and has all of them keep theirs. It comes before
+// anybody uses the configuration that they are of.
+func (d *dnsChange) adopt() {
+	s := d.service
+	s.endPools(d.next)
+	for p, old := range d.next.inherits {
+		if old != nil {
+			p.TakeOver(old)
+		} else {
+			logLeases(s.log, p.Load())
+		}
+	}
+	for _, p := range d.next.pools {
+		if s.pools[p] == nil {
+			s.keepPool(p)
+		}
+	}
 }
 
 func (s *dnsService) serve(l *dnsListener) {
@@ -143,21 +161,33 @@ func (s *dnsService) serve(l *dnsListener) {
 	s.log.Info("DNS server listening at " + l.Addr().String())
 }
 
-// keepPools lets the pools of n keep their leases, and those that are gone keep them a last time.
-func (s *dnsService) keepPools(n *naming) {
+// keeper is what stores the leases of a pool.
+type keeper struct {
+	cancel context.CancelFunc
+	ended  chan struct{}
+}
+
+func (s *dnsService) keepPool(p *fakeip.Pool) {
+	k := &keeper{ended: make(chan struct{})}
+	var ctx context.Context
+	ctx, k.cancel = context.WithCancel(s.ctx)
+	s.pools[p] = k
+	s.running.Go(func() {
+		defer close(k.ended)
+		logLeases(s.log, p.Serve(ctx))
+	})
+}
+
+// endPools has the pools that n has no more store their leases a last time.
+func (s *dnsService) endPools(n *naming) {
 	used := make(map[*fakeip.Pool]bool, len(n.pools))
 	for _, p := range n.pools {
 		used[p] = true
-		if s.pools[p] != nil {
-			continue
-		}
-		ctx, cancel := context.WithCancel(s.ctx)
-		s.pools[p] = cancel
-		s.running.Go(func() { logLeases(s.log, p.Serve(ctx)) })
 	}
-	for p, cancel := range s.pools {
+	for p, k := range s.pools {
 		if !used[p] {
-			cancel()
+			k.cancel()
+			<-k.ended
 			delete(s.pools, p)
 		}
 	}

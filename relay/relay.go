@@ -79,8 +79,8 @@ func New(hub *logs.Hub, store *state.Store, source Source) *Relay {
 	r.geo = newGeoData(source.Paths.Home, log)
 	r.geo.get, r.geo.inUse, r.geo.held = r.getGeo, r.geoInUse, r.geoHeld
 	r.geo.changed = func(kind geo.Kind, names []string) {
-		r.setsChanged(func(n *naming) bool {
-			return slices.ContainsFunc(names, func(name string) bool { return n.geo[geoKey{kind, name}] })
+		r.setsChanged(func(now *Running) bool {
+			return slices.ContainsFunc(names, func(name string) bool { return now.naming.geo[geoKey{kind, name}] })
 		})
 	}
 	return r
@@ -226,6 +226,7 @@ func (r *Relay) apply(c *config.Config, off map[int]bool) (err error) {
 		}
 		changes = append(changes, change)
 	}
+	resolving.adopt() // as nothing below, it cannot fail
 	r.engine.Use(next.snapshot)
 	r.current.Store(next) // nothing after this line can fail
 	step, done = "commit", true

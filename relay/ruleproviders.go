@@ -133,7 +133,7 @@ func (b *builder) newProvider(c *config.RuleProvider) *ruleProvider {
 		Parse: func(data []byte) (*readSet, error) { return r.readSet(p, data, mmdb) },
 		Use: func(s *readSet) {
 			p.set.Replace(s.content)
-			r.setsChanged(func(n *naming) bool { return n.sets[c.Name] })
+			r.setsChanged(func(now *Running) bool { return now.naming.sets[p.config.Name] && now.ruleSets[p.config.Name] == p })
 			r.geo.wake()
 			if s.content.Count > largeSet {
 				debug.FreeOSMemory() // what reading it took is as much again

@@ -21,6 +21,16 @@ type Fake struct {
 	TTL    uint32       // seconds
 	// Real says whether a name gets its real addresses. host is not to be kept.
 	Real func(host string) bool
+
+	unknown rarely
+}
+
+// LogUnknown says at times that somebody connects to a fake address that stands for no name.
+func (f *Fake) LogUnknown(log *slog.Logger, ip netip.Addr) {
+	if f.unknown.due() {
+		log.Warn("somebody connects to a fake address that stands for no name, or no longer: it asked before the last start or flush (store-fake-ip keeps addresses)",
+			"address", ip.String())
+	}
 }
 
 // Pools are those there are.

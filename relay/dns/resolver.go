@@ -24,8 +24,9 @@ const (
 	maxFlights   = 2048            // questions that are asked at the same time
 	maxOfClients = 1536            // of them, those of clients: the daemon's own have the rest
 	staleAfter   = 1800 * time.Millisecond
-	staleTTL     = 30 // seconds; both by RFC 8767
-	logEvery     = 60 // seconds
+	staleTTL     = 30   // seconds; both by RFC 8767
+	logEvery     = 60   // seconds
+	plainFor     = 3600 // seconds for which a server is asked without EDNS that did not understand it
 )
 
 // Errors of a resolver.
@@ -47,7 +48,7 @@ type Server struct {
 	Spec     *nameserver.Server
 	Upstream upstream.Upstream
 
-	plain                     atomic.Bool // it does not understand EDNS
+	plainUntil                atomic.Int64 // it does not understand EDNS; in Unix seconds
 	loopLogged, failureLogged rarely
 }
 
@@ -172,6 +173,9 @@ type flight struct {
 	err    error
 }
 
+// errTruncated means that there is more to an answer, and no way to get it.
+var errTruncated = errors.New("the answer is truncated")
+
 // errSlow means that whoever waits has something else to answer with.
 var errSlow = errors.New("no answer yet")
 
@@ -233,9 +237,10 @@ func (r *Resolver) fly(ctx context.Context, f *flight, q *wire.Query) {
 		r.mu.Unlock()
 		close(f.done)
 	}()
+	since := r.c.Cache.Flushes()
 	f.answer, f.err = r.ask(ctx, q)
 	if f.err == nil {
-		r.c.Cache.Put(q.Key(), f.answer, r.c.Cache.Now())
+		r.c.Cache.Put(q.Key(), f.answer, r.c.Cache.Now(), since)
 	}
 	if loop := (*loopError)(nil); errors.As(f.err, &loop) { // and nobody else could help
 		loop.server.logLoop(r.c.Log)
@@ -328,17 +333,20 @@ func (r *Resolver) exchange(ctx context.Context, s *Server, q *wire.Query) (a *w
 	}
 	defer end()
 	ctx = withTrail(ctx, s)
-	edns := !s.plain.Load()
+	edns := time.Now().Unix() >= s.plainUntil.Load()
 	if a, err = s.ask(ctx, q, edns); err == nil && edns && (a.RCode() == wire.FormatError || a.RCode() == wire.NotImplemented) {
 		// It may not know EDNS (RFC 6891, section 7).
 		if b, err := s.ask(ctx, q, false); err == nil && b.RCode() != a.RCode() {
-			s.plain.Store(true)
+			s.plainUntil.Store(time.Now().Unix() + plainFor)
 			a = b
 		}
 	}
 	if err != nil {
 		s.logFailure(ctx, r.c.Log, err)
 		return nil, err
+	}
+	if a.Flags()&wire.FlagTC != 0 {
+		return nil, fmt.Errorf("%s: %w", s.Spec, errTruncated)
 	}
 	code := a.RCode()
 	if s.Spec.Scheme != nameserver.RCode && code != wire.Success && code != wire.NameError {

@@ -311,6 +311,23 @@ func TestTooManyQuestions(t *testing.T) {
 	})
 }
 
+// TestTruncated: an answer of which there is more counts for nothing.
+func TestTruncated(t *testing.T) {
+	cut := zone(func(_ context.Context, q *miekg.Msg) (*miekg.Msg, error) {
+		m := reply(q, miekg.RcodeSuccess)
+		m.Truncated = true
+		return m, nil
+	})
+	r := newResolver(t, Config{Servers: servers(t, cut)})
+	if _, err := r.Exchange(t.Context(), question(t, "a.test", miekg.TypeA)); !errors.Is(err, errTruncated) {
+		t.Error(err)
+	}
+	r = newResolver(t, Config{Servers: servers(t, cut, says(miekg.RcodeSuccess, good))})
+	if got := ask(t, t.Context(), r, "a.test", miekg.TypeA); got != "a.test. 60 A 203.0.113.7" {
+		t.Error(got)
+	}
+}
+
 // TestWithoutEDNS: a server that does not understand EDNS is asked without it, from then on at once.
 func TestWithoutEDNS(t *testing.T) {
 	for _, code := range []int{miekg.RcodeFormatError, miekg.RcodeNotImplemented} {

@@ -163,9 +163,9 @@ func (e *Engine) Packet(f flow.Flow, local netip.Addr, p []byte, r flow.Replier)
 // EndSources implements inbound.Handler: it ends the associations of sources that are gone.
 func (e *Engine) EndSources(gone func(netip.AddrPort, flow.Replier) bool) { e.nat.EndSources(gone) }
 
-// EndTargets ends the associations for which gone says so: asked is what the client sends to, and to what
-// that was taken for.
-func (e *Engine) EndTargets(gone func(asked, to flow.Addr) bool) { e.nat.EndTargets(gone) }
+// EndTargets ends the associations for which gone says so: asked is what the client sends to, and host the
+// name that was taken for, or "".
+func (e *Engine) EndTargets(gone func(asked flow.Addr, host string) bool) { e.nat.EndTargets(gone) }
 
 // resolver is an outbound that looks names up here, not at the other end of a proxy.
 type resolver interface {

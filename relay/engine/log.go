@@ -2,6 +2,7 @@ package engine
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"log/slog"
 	"strings"
@@ -68,6 +69,8 @@ func (e *Engine) logFailure(ctx context.Context, f *flow.Flow, r *route, err err
 	switch {
 	case rejected(err):
 		level = slog.LevelInfo
+	case errors.Is(err, flow.ErrNoName): // which is said once for many
+		level = slog.LevelDebug
 	case f.Kind == flow.Inner: // whoever opened it says so, and what it was for
 		level = slog.LevelDebug
 	}

@@ -13,6 +13,9 @@ var ErrRejected = errors.New("rejected by rule")
 // ErrDropped is an ErrRejected that the client is not to hear of: it waits in vain.
 var ErrDropped = fmt.Errorf("%w, in silence", ErrRejected)
 
+// ErrNoName means that a fake address stands for no name, or no longer.
+var ErrNoName = errors.New("a fake address that stands for no name, or no longer")
+
 // ErrNoUDP means that an outbound cannot carry UDP; the engine goes on to the next rule.
 var ErrNoUDP = errors.New("outbound cannot carry UDP")
 

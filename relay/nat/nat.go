@@ -457,11 +457,11 @@ func (t *Table) EndSources(gone func(netip.AddrPort, flow.Replier) bool) {
 	})
 }
 
-// EndTargets ends the sessions for which gone says so: asked is what the client sends to, and to what that
-// was taken for.
-func (t *Table) EndTargets(gone func(asked, to flow.Addr) bool) {
+// EndTargets ends the sessions for which gone says so: asked is what the client sends to, and host the name
+// that was taken for, or "".
+func (t *Table) EndTargets(gone func(asked flow.Addr, host string) bool) {
 	t.each(func(src *source, se *session) {
-		if s := se.s.Load(); s != nil && gone(se.key, s.To) {
+		if s := se.s.Load(); s != nil && gone(se.key, s.To.Host) { // its address may just be found out
 			src.end(se, false)
 		}
 	})

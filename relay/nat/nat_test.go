@@ -154,7 +154,7 @@ func TestEndTargets(t *testing.T) {
 		f.send(1000, to, "x")
 		<-f.got
 	}
-	f.EndTargets(func(asked, to flow.Addr) bool { return asked == a && to == a })
+	f.EndTargets(func(asked flow.Addr, host string) bool { return asked == a && host == "" })
 	<-f.ended
 	if n := f.count.Load(); n != 1 {
 		t.Errorf("%d sessions are left", n)

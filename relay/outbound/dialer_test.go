@@ -113,3 +113,31 @@ func TestUnbuiltSaysItsType(t *testing.T) {
 		t.Error(err)
 	}
 }
+
+// far notes where it is to connect to.
+type far struct {
+	outbound.Outbound
+	to flow.Addr
+}
+
+func (f *far) Dial(_ context.Context, fl *flow.Flow) (flow.Conn, error) {
+	f.to = fl.Target()
+	return nil, errors.New("far enough")
+}
+
+// TestDirectVia hands on the address that hosts has for a name: the far end does not know it.
+func TestDirectVia(t *testing.T) {
+	via := new(far)
+	d := outbound.NewDirect(outbound.Info{}, &outbound.Dialer{Via: func() (outbound.Outbound, error) { return via, nil }})
+	f := func(mode flow.DNSMode, want string) {
+		t.Helper()
+		fl := &flow.Flow{DNSMode: mode, To: flow.Addr{Host: "a.test", IP: netip.MustParseAddr("192.0.2.1"), Port: 1}}
+		if _, err := d.Dial(t.Context(), fl); err == nil || via.to.String() != want {
+			t.Errorf("%s: %v; want %s", mode, via.to, want)
+		}
+	}
+	f(flow.DNSNormal, "a.test:1")
+	f(flow.DNSFakeIP, "a.test:1")
+	f(flow.DNSMapped, "192.0.2.1:1")
+	f(flow.DNSFromHosts, "192.0.2.1:1")
+}

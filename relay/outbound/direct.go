@@ -23,7 +23,7 @@ func (o *Direct) Info() *Info { return &o.info }
 // only where the client speaks first can it be used, and a tunnel's client need not.
 func (o *Direct) Dial(ctx context.Context, f *flow.Flow) (flow.Conn, error) {
 	to := f.Target()
-	if f.DNSMode == flow.DNSFromHosts {
+	if f.DNSMode == flow.DNSFromHosts && o.dialer.Via == nil {
 		to = f.To // it may have more addresses there
 	}
 	if o.dialer.Socket.FastOpen && f.Kind != flow.HTTP && f.Kind != flow.Inner {

@@ -68,9 +68,10 @@ type Cache struct {
 	c     Config
 	start time.Time
 
-	mu    sync.Mutex
-	nodes map[string]*node
-	bytes int
+	mu      sync.Mutex
+	nodes   map[string]*node
+	bytes   int
+	flushes uint64
 	// The lists of ARC: what was asked for once and more often, and the ghosts of both. Without ARC
 	// everything is in once.
 	once, often, onceGone, oftenGone list
@@ -123,8 +124,9 @@ func (x *Cache) use(n *node) {
 	}
 }
 
-// Put keeps an answer under key for its TTL. One that may not be kept takes the place of none.
-func (x *Cache) Put(key []byte, a *wire.Answer, now int64) {
+// Put keeps an answer under key for its TTL, unless there was a flush after since of them: it may be what
+// was to be forgotten. One that may not be kept takes the place of none.
+func (x *Cache) Put(key []byte, a *wire.Answer, now int64, since uint64) {
 	if a.TTL == 0 {
 		return
 	}
@@ -132,6 +134,9 @@ func (x *Cache) Put(key []byte, a *wire.Answer, now int64) {
 	size := len(a.Wire) + len(key)
 	x.mu.Lock()
 	defer x.mu.Unlock()
+	if x.flushes != since {
+		return
+	}
 	n := x.nodes[string(key)]
 	switch {
 	case n == nil:
@@ -206,6 +211,14 @@ func (x *Cache) Flush() {
 	x.mu.Lock()
 	defer x.mu.Unlock()
 	x.clear()
+	x.flushes++
+}
+
+// Flushes is how often the cache was flushed.
+func (x *Cache) Flushes() uint64 {
+	x.mu.Lock()
+	defer x.mu.Unlock()
+	return x.flushes
 }
 
 // Len is how many answers are kept.

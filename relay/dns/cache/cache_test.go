@@ -40,7 +40,7 @@ func TestTime(t *testing.T) {
 	for _, arc := range []bool{false, true} {
 		c := cache.New(cache.Config{ARC: arc, Keep: 20 * time.Second})
 		key, a := answer(t, "a.test.", 10)
-		c.Put(key, a, 100)
+		c.Put(key, a, 100, c.Flushes())
 		if e := c.Get(key, 109); e == nil || !e.Fresh(109) || e.Age(109) != 9 {
 			t.Errorf("%+v", e)
 		}
@@ -51,7 +51,7 @@ func TestTime(t *testing.T) {
 			t.Errorf("out of date: %+v, %d kept", e, c.Len())
 		}
 		key, a = answer(t, "b.test.", 0)
-		if c.Put(key, a, 1); c.Len() != 0 {
+		if c.Put(key, a, 1, c.Flushes()); c.Len() != 0 {
 			t.Error("an answer for no time is kept")
 		}
 	}
@@ -63,7 +63,7 @@ func TestLeastRecentlyUsedGoes(t *testing.T) {
 	put := func(name string) {
 		k, a := answer(t, name+".test.", 60)
 		keys[name] = k
-		c.Put(k, a, 1)
+		c.Put(k, a, 1, c.Flushes())
 	}
 	put("a")
 	put("b")
@@ -76,8 +76,13 @@ func TestLeastRecentlyUsedGoes(t *testing.T) {
 			t.Errorf("%s is kept: %v", name, got)
 		}
 	}
+	k, late := answer(t, "late.test.", 60)
+	since := c.Flushes()
 	if c.Flush(); c.Len() != 0 || c.Get(keys["a"], 1) != nil {
 		t.Error("a flush leaves something")
+	}
+	if c.Put(k, late, 1, since); c.Len() != 0 {
+		t.Error("what was asked before a flush is kept after it")
 	}
 }
 
@@ -96,7 +101,7 @@ func TestARCKeepsWhatIsUsed(t *testing.T) {
 			if c.Get(k, 1) != nil {
 				n++
 			} else {
-				c.Put(k, a, 1)
+				c.Put(k, a, 1, c.Flushes())
 			}
 			if c.Len() > 100 {
 				t.Fatalf("%d are kept", c.Len())
@@ -117,7 +122,7 @@ func TestBytesAreBounded(t *testing.T) {
 		k, a := answer(t, "a.test.", 60)
 		a.Wire = make([]byte, 5000)
 		for i := range 10 {
-			c.Put(append(k, byte(i)), a, 1)
+			c.Put(append(k, byte(i)), a, 1, c.Flushes())
 		}
 		if c.Len() != 1 {
 			t.Errorf("%d large answers are kept", c.Len())

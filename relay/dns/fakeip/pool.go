@@ -42,6 +42,7 @@ type Pool struct {
 	links   []link  // of each lease; apart, because a hit touches three of them and no more
 	used    list    // the leases, the one used last first
 	free    list    // the addresses whose lease has ended, the one that ended last first
+	heir    *Pool   // has taken over the leases
 	changed []int32 // leases that the store does not have as they are
 }
 
@@ -96,7 +97,7 @@ func (p *Pool) Lease(name []byte) netip.Addr {
 	if len(name) == 0 || len(name) > maxName {
 		return netip.Addr{}
 	}
-	p.mu.Lock()
+	p = p.lock()
 	defer p.mu.Unlock()
 	i, ok := p.byName[string(name)]
 	if ok {
@@ -105,6 +106,18 @@ func (p *Pool) Lease(name []byte) netip.Addr {
 		i = p.lend(string(name))
 	}
 	return p.addr(i)
+}
+
+// lock locks p, or the pool that has taken over its leases.
+func (p *Pool) lock() *Pool {
+	p.mu.Lock()
+	for p.heir != nil {
+		heir := p.heir
+		p.mu.Unlock()
+		p = heir
+		p.mu.Lock()
+	}
+	return p
 }
 
 // lend takes an address for a name that has none.
@@ -131,7 +144,7 @@ func (p *Pool) lend(name string) int32 {
 
 // Name returns the name that ip is lent to, and counts as a use of the lease.
 func (p *Pool) Name(ip netip.Addr) (string, bool) {
-	p.mu.Lock()
+	p = p.lock()
 	defer p.mu.Unlock()
 	i, ok := p.index(ip)
 	if !ok || int(i) >= len(p.leases) || p.leases[i].name == "" {
@@ -143,7 +156,7 @@ func (p *Pool) Name(ip netip.Addr) (string, bool) {
 
 // Has says whether name has an address. It is no use of the lease.
 func (p *Pool) Has(name []byte) bool {
-	p.mu.Lock()
+	p = p.lock()
 	defer p.mu.Unlock()
 	_, ok := p.byName[string(name)]
 	return ok
@@ -158,7 +171,7 @@ func (p *Pool) Len() int {
 
 // Drop ends the lease of name, and says whether there was one.
 func (p *Pool) Drop(name []byte) bool {
-	p.mu.Lock()
+	p = p.lock()
 	defer p.mu.Unlock()
 	i, ok := p.byName[string(name)]
 	if ok {

@@ -4,7 +4,6 @@ import (
 	"context"
 	"fmt"
 	"net/netip"
-	"slices"
 	"time"
 )
 
@@ -36,17 +35,17 @@ func (p *Pool) Load() error {
 }
 
 // TakeOver takes over the leases of a pool of the same range, to be stored where p stores. It is called
-// before p is used, in place of Load.
+// before p is used, in place of Load. Whoever still uses the old pool uses p from then on.
 func (p *Pool) TakeOver(old *Pool) {
 	old.mu.Lock()
-	leases := slices.Clone(old.leases)
-	old.mu.Unlock()
-	for i := range leases {
-		if name := leases[i].name; name != "" {
+	defer old.mu.Unlock()
+	for i := range old.leases {
+		if name := old.leases[i].name; name != "" {
 			p.adopt(old.addr(int32(i)), name)
 		}
 	}
 	p.listFree()
+	old.heir = p
 	p.mu.Lock()
 	defer p.mu.Unlock()
 	for i := range p.leases {

@@ -248,10 +248,11 @@ func TestTakeOver(t *testing.T) {
 	wantLease(t, p, "a.test", "198.18.0.4")
 	wantLease(t, p, "d.test", "198.18.0.7")
 	wantLease(t, old, "a.test", "198.18.0.4")
+	wantLease(t, old, "e.test", "198.18.0.8") // whoever has the old one uses the new one
 	if err := stop(); err != nil {
 		t.Fatal(err)
 	}
-	if got, want := stored(t, store, "198.18.0.0/24"), "198.18.0.4=a.test 198.18.0.6=c.test 198.18.0.7=d.test"; got != want {
+	if got, want := stored(t, store, "198.18.0.0/24"), "198.18.0.4=a.test 198.18.0.6=c.test 198.18.0.7=d.test 198.18.0.8=e.test"; got != want {
 		t.Errorf("stored: %s; want %s", got, want)
 	}
 }

@@ -63,7 +63,9 @@ func (d *dhcp) Exchange(ctx context.Context, query []byte) ([]byte, error) {
 	}
 	resp, err := d.servers.Exchange(ctx, query)
 	if err != nil {
-		d.doubt()
+		if !errors.Is(ctx.Err(), context.Canceled) { // else another server was faster
+			d.doubt()
+		}
 		return nil, fmt.Errorf("%s: %w", d.server, err)
 	}
 	return resp, nil

@@ -220,7 +220,12 @@ func (p *pipe) write() {
 	}
 }
 
-func (p *pipe) read() error {
+func (p *pipe) read() (err error) {
+	defer func() {
+		if v := recover(); v != nil { // a bug ends one connection
+			err = fmt.Errorf("panic: %v", v)
+		}
+	}()
 	r := bufio.NewReader(p.c)
 	for {
 		p.c.SetReadDeadline(time.Now().Add(p.idle))

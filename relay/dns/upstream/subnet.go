@@ -29,14 +29,12 @@ const (
 // is one. query itself stays as it is. One that has a subnet already keeps it, but where s says otherwise.
 func withSubnet(query []byte, s *nameserver.Server) []byte {
 	var q wire.Query
-	if !s.Subnet.IsValid() || q.Parse(query) != nil {
-		return query
+	if !s.Subnet.IsValid() || q.Parse(query) != nil || !q.EDNS {
+		return query // without EDNS there is no room for it, and the server may not know it
 	}
-	opt := len(query)
-	if q.EDNS {
-		if opt = findOPT(query); opt < 0 {
-			return query
-		}
+	opt := findOPT(query)
+	if opt < 0 {
+		return query
 	}
 	options := query[min(opt+optHead, len(query)):]
 	kept, had := cutSubnet(options)
@@ -49,12 +47,7 @@ func withSubnet(query []byte, s *nameserver.Server) []byte {
 		return query
 	}
 	out := append(make([]byte, 0, size), query[:opt]...)
-	if q.EDNS {
-		out = append(out, query[opt:opt+optHead-2]...)
-	} else {
-		binary.BigEndian.PutUint16(out[10:], binary.BigEndian.Uint16(out[10:])+1)
-		out = append(out, 0, 0, wire.TypeOPT, wire.UDPSize>>8, wire.UDPSize&0xff, 0, 0, 0, 0)
-	}
+	out = append(out, query[opt:opt+optHead-2]...)
 	out = binary.BigEndian.AppendUint16(out, uint16(len(kept)))
 	return append(out, kept...)
 }

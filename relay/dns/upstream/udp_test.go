@@ -258,3 +258,18 @@ func TestUDPRepeats(t *testing.T) {
 		}
 	})
 }
+
+// TestUDPHeaderAlone: all that some servers say to what they do not understand is a header.
+func TestUDPHeaderAlone(t *testing.T) {
+	leak.Check(t)
+	server := packets(t, func(query []byte) [][]byte {
+		return [][]byte{{query[0], query[1], 0x81, wire.FormatError, 0, 0, 0, 0, 0, 0, 0, 0}}
+	})
+	u := newUDP(at(nameserver.UDP, server), straight())
+	defer u.Close()
+	query := question(t, "a.example", dns.TypeA)
+	resp, err := u.Exchange(patient(t), query)
+	if err != nil || len(resp) != wire.HeaderSize || resp[3] != wire.FormatError || resp[0] != query[0] || resp[1] != query[1] {
+		t.Errorf("%x, %v", resp, err)
+	}
+}

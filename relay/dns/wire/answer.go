@@ -45,6 +45,9 @@ func Answers(query, response []byte) error {
 	if response[0] != query[0] || response[1] != query[1] || flags&FlagQR == 0 || flags&opcode != 0 {
 		return ErrOther
 	}
+	if isRefusal(response) {
+		return nil
+	}
 	asked, err := question(query)
 	if err != nil {
 		return err
@@ -61,6 +64,13 @@ func Answers(query, response []byte) error {
 		return ErrOther
 	}
 	return nil
+}
+
+// isRefusal says whether a response is nothing but a header which says that the question was not
+// understood: all that some servers answer to EDNS (RFC 6891, section 7).
+func isRefusal(p []byte) bool {
+	code := p[3] & rcode
+	return len(p) == HeaderSize && (code == FormatError || code == NotImplemented) && binary.BigEndian.Uint64(p[4:]) == 0
 }
 
 // question returns the bytes of the only question of p.
@@ -95,41 +105,52 @@ func sameName(a, b []byte) bool {
 	return true
 }
 
-// skipName returns where the name at at ends. Pointers lead back, and into no TTL, which is going to be
-// another: ttls are where they are.
-func skipName(p []byte, at int, ttls []uint16) (end int, err error) {
-	end, length, before := -1, 0, at
-	for {
-		if at >= len(p) {
+// maxPointers is how many pointers one name may have.
+const maxPointers = 64
+
+// skipName returns where the name at start ends. A pointer leads to what stands in front of the piece of the
+// name that it ends, and no further forward than that; it does not stand in the question, whose letters are
+// going to be another client's, which is all up to questionEnd. Neither does it lead into a TTL, which is
+// going to be another too: ttls are where they are.
+func skipName(p []byte, start, questionEnd int, ttls []uint16) (end int, err error) {
+	end = -1
+	length, at, piece, limit := 0, start, start, len(p)
+	for range maxPointers + MaxName {
+		if at >= limit {
 			return 0, ErrFormat
 		}
-		switch c := int(p[at]); {
+		c := int(p[at])
+		size := 1
+		switch {
 		case c == 0:
-			if end < 0 {
-				return at + 1, nil
-			}
-			if touches(ttls, at, at+1) {
-				return 0, ErrFormat
-			}
-			return end, nil
 		case c < 64:
-			if length += c + 1; length >= MaxName || end >= 0 && touches(ttls, at, at+1+c) {
-				return 0, ErrFormat
-			}
-			at += 1 + c
-		case c >= 0xc0 && at+1 < len(p):
-			if end < 0 {
-				end = at + 2
-			}
-			to := c&0x3f<<8 | int(p[at+1])
-			if to >= before || to < HeaderSize || touches(ttls, at, at+2) {
-				return 0, ErrFormat
-			}
-			at, before = to, to
+			size += c
+			length += size
+		case c >= 0xc0:
+			size = 2
 		default:
 			return 0, ErrFormat
 		}
+		if length >= MaxName || at+size > limit || end >= 0 && touches(ttls, at, at+size) {
+			return 0, ErrFormat
+		}
+		switch {
+		case c == 0:
+			return max(end, at+1), nil
+		case c < 64:
+			at += size
+			continue
+		}
+		to := c&0x3f<<8 | int(p[at+1])
+		if to >= piece || to < HeaderSize || at < questionEnd {
+			return 0, ErrFormat
+		}
+		if end < 0 {
+			end = at + size
+		}
+		at, limit, piece = to, piece, to
 	}
+	return 0, ErrFormat
 }
 
 // touches says whether one of ttls, which are in order, shares a byte with from to to.
@@ -148,8 +169,8 @@ type record struct {
 	dataAt, end int
 }
 
-func readRecord(p []byte, at int, ttls []uint16) (r record, err error) {
-	end, err := skipName(p, at, ttls)
+func readRecord(p []byte, at, questionEnd int, ttls []uint16) (r record, err error) {
+	end, err := skipName(p, at, questionEnd, ttls)
 	if err != nil {
 		return r, err
 	}
@@ -158,7 +179,7 @@ func readRecord(p []byte, at int, ttls []uint16) (r record, err error) {
 	}
 	r.at = at
 	r.kind, r.class = binary.BigEndian.Uint16(p[end:]), binary.BigEndian.Uint16(p[end+2:])
-	r.ttlAt, r.ttl = end+4, binary.BigEndian.Uint32(p[end+4:])
+	r.ttlAt, r.ttl = end+4, tameTTL(binary.BigEndian.Uint32(p[end+4:]))
 	r.dataAt = end + 10
 	r.end = r.dataAt + int(binary.BigEndian.Uint16(p[end+8:]))
 	if r.end > len(p) {
@@ -169,7 +190,7 @@ func readRecord(p []byte, at int, ttls []uint16) (r record, err error) {
 }
 
 // check judges the data of a record whose form is known: that its names lead nowhere else.
-func (r *record) check(p []byte, ttls []uint16) error {
+func (r *record) check(p []byte, questionEnd int, ttls []uint16) error {
 	names, fixed := 0, 0
 	switch r.kind {
 	case TypeA:
@@ -198,7 +219,7 @@ func (r *record) check(p []byte, ttls []uint16) error {
 		if at >= r.end {
 			return ErrFormat
 		}
-		end, err := skipName(p, at, ttls)
+		end, err := skipName(p, at, questionEnd, ttls)
 		if err != nil {
 			return err
 		}
@@ -219,6 +240,9 @@ func Scan(p []byte) (*Answer, error) {
 	if len(p) < HeaderSize || len(p) > MaxSize {
 		return nil, ErrFormat
 	}
+	if isRefusal(p) {
+		return &Answer{Wire: p}, nil
+	}
 	asked, err := question(p)
 	if err != nil {
 		return nil, err
@@ -226,7 +250,10 @@ func Scan(p []byte) (*Answer, error) {
 	a := &Answer{}
 	at := HeaderSize + len(asked)
 	var name [MaxName]byte
-	s := scan{answer: a, p: p, names: []string{string(expandName(name[:0], p, HeaderSize))}}
+	s := scan{
+		answer: a, p: p, questionEnd: HeaderSize + len(asked),
+		names: []string{string(expandName(name[:0], p, HeaderSize))},
+	}
 	end := -1 // of what is kept: EDNS and what is behind it is not
 	for section, counter := range []int{6, 8, 10} {
 		n := int(binary.BigEndian.Uint16(p[counter:]))
@@ -234,7 +261,7 @@ func Scan(p []byte) (*Answer, error) {
 			return nil, ErrFormat
 		}
 		for i := range n {
-			r, err := readRecord(p, at, a.ttls)
+			r, err := readRecord(p, at, s.questionEnd, a.ttls)
 			if err != nil {
 				return nil, err
 			}
@@ -263,28 +290,31 @@ func Scan(p []byte) (*Answer, error) {
 	for len(a.ttls) > 0 && int(a.ttls[len(a.ttls)-1]) >= end {
 		a.ttls = a.ttls[:len(a.ttls)-1]
 	}
+	for _, at := range a.ttls { // once all is judged: names are read before
+		binary.BigEndian.PutUint32(p[at:], tameTTL(binary.BigEndian.Uint32(p[at:])))
+	}
 	return a, nil
 }
 
 // scan is what is known of a message while it is read.
 type scan struct {
-	answer   *Answer
-	p        []byte
-	names    []string // the one that was asked for, and its aliases
-	opt      bool
-	extra    int // records in front of EDNS
-	positive bool
-	least    uint32 // TTL among the answers
-	negative uint32 // RFC 2308: of the SOA
-	soa      bool
+	answer      *Answer
+	p           []byte
+	questionEnd int
+	names       []string // the one that was asked for, and its aliases
+	opt         bool
+	extra       int // records in front of EDNS
+	positive    bool
+	least       uint32 // TTL among the answers
+	negative    uint32 // RFC 2308: of the SOA
+	soa         bool
 }
 
 func (s *scan) record(section int, r *record) error {
 	s.answer.ttls = append(s.answer.ttls, uint16(r.ttlAt))
-	if err := r.check(s.p, s.answer.ttls); err != nil {
+	if err := r.check(s.p, s.questionEnd, s.answer.ttls); err != nil {
 		return err
 	}
-	s.tameTTL(r)
 	switch {
 	case section == 0:
 		if !s.positive || r.ttl < s.least {
@@ -293,21 +323,17 @@ func (s *scan) record(section int, r *record) error {
 		s.follow(r)
 	case section == 1 && r.kind == TypeSOA && !s.soa:
 		s.soa = true
-		s.negative = min(r.ttl, binary.BigEndian.Uint32(r.data[len(r.data)-4:]))
+		s.negative = min(r.ttl, maxNegative, binary.BigEndian.Uint32(r.data[len(r.data)-4:]))
 	}
 	return nil
 }
 
-// tameTTL makes a time that is none, or is longer than anything is kept, one that is (RFC 2181, section 8).
-func (s *scan) tameTTL(r *record) {
-	ttl := r.ttl
+// tameTTL is a time that is none, or is longer than anything is kept, as one that is (RFC 2181, section 8).
+func tameTTL(ttl uint32) uint32 {
 	if ttl > 1<<31-1 {
-		ttl = 0
+		return 0
 	}
-	if ttl = min(ttl, maxTTL); ttl != r.ttl {
-		r.ttl = ttl
-		binary.BigEndian.PutUint32(s.p[r.ttlAt:], ttl)
-	}
+	return min(ttl, maxTTL)
 }
 
 // maxAliases is how many aliases of a name are followed.
@@ -335,7 +361,7 @@ func (s *scan) follow(r *record) {
 
 // expandName appends the name at at, which skipName has judged, in lower case and without pointers.
 func expandName(dst, p []byte, at int) []byte {
-	for {
+	for range maxPointers + MaxName {
 		c := int(p[at])
 		switch {
 		case c == 0:
@@ -352,6 +378,7 @@ func expandName(dst, p []byte, at int) []byte {
 		}
 		at += 1 + c
 	}
+	return dst
 }
 
 // life is for how long the answer may be kept.

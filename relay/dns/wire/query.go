@@ -45,24 +45,25 @@ const (
 
 // Types and classes of records.
 const (
-	TypeA     = 1
-	TypeNS    = 2
-	TypeCNAME = 5
-	TypeSOA   = 6
-	TypePTR   = 12
-	TypeMX    = 15
-	TypeAAAA  = 28
-	TypeSRV   = 33
-	TypeDNAME = 39
-	TypeOPT   = 41
-	TypeSVCB  = 64
-	TypeHTTPS = 65
-	TypeIXFR  = 251
-	TypeAXFR  = 252
-	TypeANY   = 255
-	ClassIN   = 1
-	maxTTL    = 7 * 24 * 3600
-	optSize   = 11
+	TypeA       = 1
+	TypeNS      = 2
+	TypeCNAME   = 5
+	TypeSOA     = 6
+	TypePTR     = 12
+	TypeMX      = 15
+	TypeAAAA    = 28
+	TypeSRV     = 33
+	TypeDNAME   = 39
+	TypeOPT     = 41
+	TypeSVCB    = 64
+	TypeHTTPS   = 65
+	TypeIXFR    = 251
+	TypeAXFR    = 252
+	TypeANY     = 255
+	ClassIN     = 1
+	maxTTL      = 7 * 24 * 3600 // seconds
+	maxNegative = 3 * 3600      // seconds; RFC 2308, section 5
+	optSize     = 11
 )
 
 // What is wrong with a message.
@@ -165,7 +166,7 @@ func (q *Query) readName(p []byte) (end int, err error) {
 // readExtra looks for EDNS behind the question.
 func (q *Query) readExtra(p []byte, at int) error {
 	for range binary.BigEndian.Uint16(p[10:]) {
-		end, err := skipName(p, at, nil)
+		end, err := skipName(p, at, HeaderSize+len(q.question), nil)
 		if err != nil || end+10 > len(p) {
 			return ErrFormat
 		}
@@ -281,7 +282,7 @@ func (q *Query) Own() { q.question = append([]byte(nil), q.question...) }
 
 // AppendUpstream appends the question as it is sent to a name server, with the id 0, with EDNS or without.
 func (q *Query) AppendUpstream(dst []byte, edns bool) []byte {
-	flags := FlagRD | q.Flags&FlagCD
+	flags := FlagRD | FlagAD | q.Flags&FlagCD // AD: we understand it in answers (RFC 6840, section 5.7)
 	dst = append(dst, 0, 0, byte(flags>>8), byte(flags), 0, 1, 0, 0, 0, 0, 0, 0)
 	if edns {
 		dst[len(dst)-1] = 1

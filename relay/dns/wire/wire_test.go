@@ -4,7 +4,9 @@ import (
 	"bytes"
 	"encoding/binary"
 	"errors"
+	"fmt"
 	"net/netip"
+	"slices"
 	"strings"
 	"testing"
 
@@ -371,26 +373,109 @@ func FuzzScan(f *testing.F) {
 	f.Add(pack(f, r), uint32(7))
 	r.SetEdns0(1232, true)
 	f.Add(pack(f, r), uint32(7))
+	for _, p := range hostile(f) {
+		f.Add(p, uint32(1))
+	}
 	f.Fuzz(func(t *testing.T, p []byte, age uint32) {
 		a, err := wire.Scan(p)
-		if err != nil {
+		if err != nil || len(a.Wire) == wire.HeaderSize {
 			return
 		}
+		// The question, in the other case: what is answered is as good as what was read.
+		asked := bytes.Clone(a.Wire)
+		for at := wire.HeaderSize; asked[at] != 0; {
+			for size := asked[at]; size > 0; size-- {
+				if at++; asked[at]|0x20 >= 'a' && asked[at]|0x20 <= 'z' {
+					asked[at] ^= 0x20
+				}
+			}
+			at++
+		}
+		query := bytes.Clone(asked[:questionEnd(asked)])
+		copy(query[2:12], []byte{1, 0, 0, 1, 0, 0, 0, 0, 0, 0})
 		var q wire.Query
-		m := new(dns.Msg)
-		if m.Unpack(a.Wire) != nil || len(m.Question) != 1 {
-			return // data of a type that is not looked into
+		if err := q.Parse(query); err != nil {
+			t.Fatalf("%x: %v", query, err)
 		}
-		if q.Set(m.Question[0].Name, m.Question[0].Qtype) != nil {
-			t.Fatalf("name %q", m.Question[0].Name)
-		}
-		out := a.Append(nil, &q, age, 4096)
-		again := unpack(t, out)
-		if !again.Truncated && len(again.Answer) != len(m.Answer) {
-			t.Errorf("%v became %v", m, again)
-		}
-		if again, err := wire.Scan(out); err != nil {
-			t.Errorf("what is appended cannot be read: %v %v", err, again)
+		for _, out := range [][]byte{
+			a.Append(nil, &q, 0, wire.MaxSize), a.Append(nil, &q, age, wire.MaxSize), a.AppendStale(nil, &q, 30, wire.MaxSize), a.Aged(age, 0),
+		} {
+			again, err := wire.Scan(bytes.Clone(out))
+			if err != nil {
+				t.Fatalf("%x is answered as %x: %v", a.Wire, out, err)
+			}
+			if !slices.Equal(again.Addrs, a.Addrs) {
+				t.Errorf("%v became %v", a.Addrs, again.Addrs)
+			}
 		}
 	})
+}
+
+func questionEnd(p []byte) int {
+	at := wire.HeaderSize
+	for p[at] != 0 {
+		at += 1 + int(p[at])
+	}
+	return at + 5
+}
+
+// hostile are responses whose names lead where they must not.
+func hostile(t testing.TB) map[string][]byte {
+	t.Helper()
+	head := func(answers byte) []byte {
+		return append([]byte{0, 0, 0x81, 0x80, 0, 1, 0, answers, 0, 0, 0, 0}, "\x01a\x04test\x00\x00\x01\x00\x01"...)
+	}
+	record := func(name string, ttl uint32) []byte {
+		b := append([]byte(name), 0, 1, 0, 1)
+		return append(binary.BigEndian.AppendUint32(b, ttl), 0, 4, 192, 0, 2, 1)
+	}
+	all := map[string][]byte{}
+	// A name whose pointer leads back to a label that runs forward, over its own record.
+	for size := byte(1); size < 64; size += 3 {
+		p := append(head(1), record(string([]byte{size})+"x\xc0\x18", 0xffffffff)...)
+		all[fmt.Sprintf("forward %d", size)] = p
+	}
+	// The last byte of a TTL is the size of a label.
+	p := append(head(2), record("\xc0\x0c", 0x114)...)
+	all["into a TTL"] = append(p, record("\xc0\x21", 1)...)
+	// A pointer to a byte of the question that is taken for a pointer.
+	q := append([]byte{0, 0, 0x81, 0x80, 0, 1, 0, 1, 0, 0, 0, 0}, "\x02\xc0a\x04test\x00\x00\x01\x00\x01"...)
+	all["into the question"] = append(q, record("\xc0\x0d", 1)...)
+	// Pointers to pointers, without end.
+	chain := head(1)
+	for at := len(chain); at < 4000; at += 2 {
+		to := at - 2
+		if at == len(head(1)) {
+			to = wire.HeaderSize
+		}
+		chain = append(chain, 0xc0|byte(to>>8), byte(to))
+	}
+	all["a chain"] = chain
+	return all
+}
+
+// TestHostileNames are refused.
+func TestHostileNames(t *testing.T) {
+	for what, p := range hostile(t) {
+		if a, err := wire.Scan(bytes.Clone(p)); err == nil {
+			t.Errorf("%s: %x is %v", what, p, a.Addrs)
+		}
+	}
+}
+
+// TestRefusal: a header alone says that a question was not understood.
+func TestRefusal(t *testing.T) {
+	_, m := ask(t, "a.test.", dns.TypeA, true)
+	query := pack(t, m)
+	for code, want := range map[byte]bool{wire.FormatError: true, wire.NotImplemented: true, wire.Success: false, wire.ServerFailure: false} {
+		p := append(bytes.Clone(query[:2]), 0x81, code, 0, 0, 0, 0, 0, 0, 0, 0)
+		a, err := wire.Scan(p)
+		if got := wire.Answers(query, p) == nil && err == nil && a.RCode() == code && a.TTL == 0; got != want {
+			t.Errorf("code %d: %v, %v", code, a, err)
+		}
+		p[0]++
+		if wire.Answers(query, p) == nil {
+			t.Error("another id is taken")
+		}
+	}
 }
