@@ -14,6 +14,7 @@ import (
 	"github.com/switchyard-proxy/switchyard/gen/rt"
 	"github.com/switchyard-proxy/switchyard/gen/server"
 	"github.com/switchyard-proxy/switchyard/relay/config"
+	"github.com/switchyard-proxy/switchyard/relay/dns"
 	"github.com/switchyard-proxy/switchyard/relay/dns/wire"
 )
 
@@ -105,7 +106,7 @@ func (c *Controller) serveDoH(ctx *fasthttp.RequestCtx) {
 	case err != nil:
 		dohFailed(ctx, fasthttp.StatusInternalServerError, err.Error())
 		return
-	case len(message) > wire.MaxSize:
+	case len(message) > dns.MaxQuery:
 		dohFailed(ctx, fasthttp.StatusRequestEntityTooLarge, "message too large")
 		return
 	}

@@ -75,7 +75,7 @@ func TestDoHFails(t *testing.T) {
 	f(nil, "POST", dohPath, dohType, "", 500, short)
 	f(nil, "POST", dohPath, "", question, 500, "invalid content-type")
 	f(nil, "POST", dohPath, "application/dns-messages", question, 500, "invalid content-type")
-	f(nil, "POST", dohPath, dohType, strings.Repeat("x", wire.MaxSize+1), 413, "message too large")
+	f(nil, "POST", dohPath, dohType, strings.Repeat("x", dns.MaxQuery+1), 413, "message too large")
 	f(dns.ErrDisabled, "GET", dohPath+"?dns=AAAB", "", "", 500, "DNS section is disabled")
 	f(errors.New("out of order"), "POST", dohPath, dohType, question, 500, "out of order")
 	f(nil, "PUT", dohPath, "", "", 405, "method not allowed")

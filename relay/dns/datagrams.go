@@ -12,8 +12,10 @@ import (
 	"github.com/switchyard-proxy/switchyard/relay/sysnet"
 )
 
+// MaxQuery is the longest message, in bytes, that is read from a client.
+const MaxQuery = 4096
+
 const (
-	maxQuery     = 4096
 	maxBatch     = 32 // datagrams taken at a time
 	manyFailures = 16 // in a row: the socket does not work
 	failurePause = 10 * time.Millisecond
@@ -21,7 +23,7 @@ const (
 
 // serveDatagrams answers datagrams, as many at a time as have come.
 func (l *Listener) serveDatagrams(ctx context.Context, live *sync.WaitGroup) {
-	b, err := l.udp.NewBatch(maxBatch, maxQuery, wire.UDPSize)
+	b, err := l.udp.NewBatch(maxBatch, MaxQuery, wire.UDPSize)
 	if err != nil {
 		l.log.Error("DNS over UDP", "err", err)
 		return

@@ -235,7 +235,7 @@ func readMessage(r io.Reader) ([]byte, error) {
 		return nil, err
 	}
 	n := int(binary.BigEndian.Uint16(size[:]))
-	if n < wire.HeaderSize || n > maxQuery {
+	if n < wire.HeaderSize || n > MaxQuery {
 		return nil, wire.ErrFormat
 	}
 	packet := make([]byte, n)

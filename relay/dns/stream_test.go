@@ -165,7 +165,7 @@ func TestStreamsEnd(t *testing.T) {
 	f(framed(message), framed(message), time.Second+streamIdle)
 	f(framed(message)[:5], "", streamIdle)
 	f(framed(message)+framed("eleven byte"), framed(message), time.Second)
-	f(framed(strings.Repeat("z", maxQuery+1)), "", time.Second)
+	f(framed(strings.Repeat("z", MaxQuery+1)), "", time.Second)
 	f(framed(""), "", time.Second)
 }
 

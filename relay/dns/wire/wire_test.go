@@ -430,11 +430,13 @@ func hostile(t testing.TB) map[string][]byte {
 		return append(binary.BigEndian.AppendUint32(b, ttl), 0, 4, 192, 0, 2, 1)
 	}
 	all := map[string][]byte{}
-	// A name whose pointer leads back to a label that runs forward, over its own record.
-	for size := byte(1); size < 64; size += 3 {
-		p := append(head(1), record(string([]byte{size})+"x\xc0\x18", 0xffffffff)...)
-		all[fmt.Sprintf("forward %d", size)] = p
+	// A pointer to a byte that, taken for the size of a label, leads forward over the record itself.
+	for size := byte(12); size < 64; size++ {
+		p := append([]byte{0, 0, 0x81, 0x80, 0, 1, 0, 1, 0, 0, 0, 0, 2, size}, "a\x04test\x00\x00\x01\x00\x01"...)
+		p = append(p, record("\xc0\x0d", 0xffffffff)...)
+		all[fmt.Sprintf("forward %d", size)] = append(p, make([]byte, 80)...)
 	}
+	all["to itself"] = append(head(1), record("\x01x\xc0\x18", 1)...)
 	// The last byte of a TTL is the size of a label.
 	p := append(head(2), record("\xc0\x0c", 0x114)...)
 	all["into a TTL"] = append(p, record("\xc0\x21", 1)...)
