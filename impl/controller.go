@@ -22,6 +22,7 @@ import (
 	"github.com/switchyard-proxy/switchyard/relay/engine"
 	"github.com/switchyard-proxy/switchyard/relay/flow"
 	"github.com/switchyard-proxy/switchyard/relay/group"
+	"github.com/switchyard-proxy/switchyard/relay/health"
 	"github.com/switchyard-proxy/switchyard/relay/logs"
 	"github.com/switchyard-proxy/switchyard/relay/outbound"
 	"github.com/switchyard-proxy/switchyard/relay/rule"
@@ -36,7 +37,7 @@ type Relay interface {
 	Outbound(name string) outbound.Outbound
 	// Outbounds are all nodes and groups, sorted by name; it is not to be changed.
 	Outbounds() []outbound.Outbound
-	Groups() []*group.Select
+	Groups() []group.Group // in the order of the file, GLOBAL included
 	// Rules are the rules, and what is known of each.
 	Rules() (*rule.Program, []rule.Stat)
 	// SwitchRules switches rules off or on by index, all or none; rule.ErrNoRule is that one is not
@@ -64,9 +65,20 @@ type Relay interface {
 	FlushFakeIP() error
 	// Place says where an address is; the zero Place is that nothing is known.
 	Place(ip netip.Addr) flow.Place
-	// Select makes member the choice of the group called name; group.ErrNoMember is that there is
-	// no such group or member.
+	// Select makes member the choice of the group called name, or pins a group that chooses by itself;
+	// group.ErrNoMember is that there is no such group or member.
 	Select(name, member string) error
+	// Unpin takes the pin out of the group called name. It is not known where there is no such group,
+	// or none that can be pinned.
+	Unpin(name string) (known bool, err error)
+	// Health is what tests have found of a node or group.
+	Health(i *outbound.Info) health.State
+	// TestProxy tests a node, or a group through its choice, now. An error that is
+	// context.DeadlineExceeded means that there was no answer within timeout.
+	TestProxy(ctx context.Context, o outbound.Outbound, probe health.Probe, timeout time.Duration) (delay uint16, err error)
+	// TestGroup tests all members of a group now.
+	TestGroup(ctx context.Context, g group.Group, probe health.Probe, timeout time.Duration) []health.Result
+	HealthPlan() health.PlannerState
 	// Patch clones the configuration, lets change edit it, and applies the result or nothing.
 	Patch(change func(*config.Config) error) error
 	// Load applies the configuration in payload, else in the file path, else in the file the

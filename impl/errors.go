@@ -46,6 +46,8 @@ func failure(err error) (status int, body *api.Error) {
 
 var notFound = &api.Error{Message: "Resource not found", Code: api.ErrorCodeNotFound}
 
+var notPinnable = &api.Error{Message: "Body invalid", Code: api.ErrorCodeNotPinnable}
+
 // bodyInvalid is the family's word for a request that cannot be understood.
 func bodyInvalid(why string) *api.Error {
 	e := &api.Error{Message: "Body invalid", Code: api.ErrorCodeBodyInvalid}

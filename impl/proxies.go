@@ -1,12 +1,15 @@
 package impl
 
 import (
+	"cmp"
+
 	"github.com/valyala/fasthttp"
 
 	"github.com/switchyard-proxy/switchyard/gen/api"
 	"github.com/switchyard-proxy/switchyard/gen/rt"
 	"github.com/switchyard-proxy/switchyard/gen/server"
 	"github.com/switchyard-proxy/switchyard/relay/group"
+	"github.com/switchyard-proxy/switchyard/relay/health"
 	"github.com/switchyard-proxy/switchyard/relay/outbound"
 )
 
@@ -20,7 +23,7 @@ func (c *Controller) ListProxies(_ *fasthttp.RequestCtx, w server.ListProxiesW) 
 				b = append(b, ',')
 			}
 			b = append(rt.AppendString(b, o.Info().Name), ':')
-			p := proxyEntity(o)
+			p := c.proxyEntity(o)
 			b = p.AppendJSON(b)
 		}
 		return append(b, "}}"...)
@@ -33,7 +36,7 @@ func (c *Controller) GetProxy(_ *fasthttp.RequestCtx, name string, w server.GetP
 	if o == nil {
 		return w.JSON404(notFound)
 	}
-	return w.JSON200(proxyEntity(o))
+	return w.JSON200(c.proxyEntity(o))
 }
 
 // find finds a node or group by the name of a path.
@@ -43,6 +46,12 @@ func (c *Controller) find(name string) outbound.Outbound {
 		return o, o != nil
 	})
 	return o
+}
+
+// findGroup finds a group by the name of a path; nil is none.
+func (c *Controller) findGroup(name string) group.Group {
+	g, _ := c.find(name).(group.Group)
+	return g
 }
 
 // byName finds what a path names. Some clients escape twice: a name that is not there is tried again
@@ -61,24 +70,50 @@ func (c *Controller) SelectProxy(_ *fasthttp.RequestCtx, name string, body *api.
 	if o == nil {
 		return w.JSON404(notFound)
 	}
-	g, ok := o.(*group.Select)
-	if !ok {
+	if _, ok := o.(group.Wisher); !ok {
 		return w.JSON400(&api.Error{Message: "Must be a Selector", Code: api.ErrorCodeNotSelectable})
 	}
-	if err := c.o.Relay.Select(g.Info().Name, body.Name); err != nil {
-		_, e := failure(err)
+	err := c.o.Relay.Select(o.Info().Name, body.Name)
+	if err == nil {
+		return w.Empty204()
+	}
+	status, e := failure(err)
+	if status == 400 {
 		return w.JSON400(e)
+	}
+	return w.JSON500(e)
+}
+
+// UnfixProxy implements server.Handler.
+func (c *Controller) UnfixProxy(_ *fasthttp.RequestCtx, name string, w server.UnfixProxyW) rt.Reply {
+	o := c.find(name)
+	if o == nil {
+		return w.JSON404(notFound)
+	}
+	switch known, err := c.o.Relay.Unpin(o.Info().Name); {
+	case err != nil:
+		_, e := failure(err)
+		return w.JSON500(e)
+	case !known:
+		return w.JSON400(notPinnable)
 	}
 	return w.Empty204()
 }
 
-// UnfixProxy implements server.Handler. The groups there are so far are picked by hand and have no
-// pin to take out.
-func (c *Controller) UnfixProxy(_ *fasthttp.RequestCtx, name string, w server.UnfixProxyW) rt.Reply {
-	if c.find(name) == nil {
+// UnfixGroup implements server.Handler.
+func (c *Controller) UnfixGroup(_ *fasthttp.RequestCtx, name string, w server.UnfixGroupW) rt.Reply {
+	g := c.findGroup(name)
+	if g == nil {
 		return w.JSON404(notFound)
 	}
-	return w.JSON400(&api.Error{Message: "Body invalid", Code: api.ErrorCodeNotPinnable})
+	switch known, err := c.o.Relay.Unpin(g.Info().Name); {
+	case err != nil:
+		_, e := failure(err)
+		return w.JSON500(e)
+	case !known:
+		return w.JSON400(notPinnable)
+	}
+	return w.Empty204()
 }
 
 // ListGroups implements server.Handler.
@@ -86,41 +121,73 @@ func (c *Controller) ListGroups(_ *fasthttp.RequestCtx, w server.ListGroupsW) rt
 	groups := c.o.Relay.Groups()
 	list := &api.GroupList{Proxies: make([]api.Proxy, 0, len(groups))}
 	for _, g := range groups {
-		list.Proxies = append(list.Proxies, *proxyEntity(g))
+		list.Proxies = append(list.Proxies, *c.proxyEntity(g))
 	}
 	return w.JSON200(list)
 }
 
 // GetGroup implements server.Handler.
 func (c *Controller) GetGroup(_ *fasthttp.RequestCtx, name string, w server.GetGroupW) rt.Reply {
-	g, ok := c.find(name).(*group.Select)
-	if !ok {
+	g := c.findGroup(name)
+	if g == nil {
 		return w.JSON404(notFound)
 	}
-	return w.JSON200(proxyEntity(g))
+	return w.JSON200(c.proxyEntity(g))
 }
 
 // proxyEntity is what the API shows of a node or group.
-func proxyEntity(o outbound.Outbound) *api.Proxy {
+func (c *Controller) proxyEntity(o outbound.Outbound) *api.Proxy {
 	i := o.Info()
+	tests := c.o.Relay.Health(i)
 	p := &api.Proxy{
-		Name: i.Name, Type: api.AdapterType(i.Type), Alive: true,
-		History: []api.Delay{}, Extra: map[string]api.TestState{},
+		Name: i.Name, Type: api.AdapterType(i.Type), Alive: tests.Alive,
+		History: delays(tests.History), Extra: make(map[string]api.TestState, len(tests.Extra)),
 		UDP: i.UDP, Uot: i.UOT, Xudp: i.XUDP, Tfo: i.TFO, Mptcp: i.MPTCP, Smux: i.SMux,
 		Interface: i.Interface, RoutingMark: int64(i.RoutingMark), DialerProxy: i.DialerProxy,
 		ProviderName: i.Provider,
 	}
-	g, ok := o.(*group.Select)
-	if !ok {
-		p.ID = &i.ID
-		return p
+	for url, found := range tests.Extra {
+		p.Extra[url] = api.TestState{Alive: found.Alive, History: delays(found.History)}
 	}
-	conf, now := g.Config(), g.Now().Info().Name
-	p.UDP, p.Now, p.Hidden, p.Icon = g.UDP(), &now, &conf.Hidden, &conf.Icon
-	p.TestURL, p.EmptyFallback = &conf.TestURL, &conf.Empty
-	p.All = make([]string, 0, len(conf.Members))
-	for _, m := range conf.Members {
-		p.All = append(p.All, m.Info().Name)
+	if g, ok := o.(group.Group); ok {
+		describeGroup(p, g)
+	} else {
+		p.ID = &i.ID
 	}
 	return p
+}
+
+func delays(records []health.Record) []api.Delay {
+	list := make([]api.Delay, 0, len(records))
+	for _, r := range records {
+		list = append(list, api.Delay{Time: r.Time, Delay: int(r.Delay)})
+	}
+	return list
+}
+
+// describeGroup adds what groups alone have.
+func describeGroup(p *api.Proxy, g group.Group) {
+	conf, members := g.Config(), g.Members()
+	p.UDP, p.Hidden, p.Icon = g.UDP(), &conf.Hidden, &conf.Icon
+	p.All = make([]string, 0, len(members))
+	for _, m := range members {
+		p.All = append(p.All, m.Info().Name)
+	}
+	if chooser, ok := g.(group.Chooser); ok {
+		now := chooser.Now().Info().Name
+		p.Now = &now
+	}
+	if pinner, ok := g.(group.Pinner); ok {
+		fixed := pinner.Fixed()
+		p.Fixed = &fixed
+	}
+	switch g.(type) {
+	case *group.Relay: // tests no members
+		return
+	case *group.Select: // expects no status
+	default:
+		expected := cmp.Or(conf.Expected, "*")
+		p.ExpectedStatus = &expected
+	}
+	p.TestURL, p.EmptyFallback = &conf.TestURL, &conf.Empty
 }

@@ -33,7 +33,7 @@ type Running struct {
 	Outbounds map[string]outbound.Outbound
 	Sorted    []outbound.Outbound
 	// Groups are the groups as in the file, with GLOBAL last unless the file has it.
-	Groups  []*group.Select
+	Groups  []group.Group
 	Program *rule.Program
 	// RuleProviders are those of the file, in its order.
 	RuleProviders []*ruleProvider
@@ -41,6 +41,7 @@ type Running struct {
 	naming   *naming
 	snapshot *engine.Snapshot
 	made     map[string]made
+	built    []*builtGroup
 	ruleSets map[string]*ruleProvider
 	counters *rule.Counters
 	geo      map[geoKey]bool // what the rules refer to
@@ -114,8 +115,10 @@ func (r *Relay) selections(c *config.Config, prev *Running) map[string]string {
 	}
 	if prev != nil {
 		for _, g := range prev.Groups {
-			if wish, ok := g.Wish(); ok {
-				chosen[g.Info().Name] = wish
+			if w, ok := g.(group.Wisher); ok {
+				if wish, ok := w.Wish(); ok {
+					chosen[g.Info().Name] = wish
+				}
 			}
 		}
 	}
@@ -292,71 +295,6 @@ func (b *builder) report(at config.Pos, path, message string) {
 	b.problem = append(b.problem, config.Diagnostic{
 		Severity: config.Error, File: b.Config.File, Line: at.Line, Column: at.Column, Path: path, Message: message,
 	})
-}
-
-// groups builds the groups, members first, and GLOBAL.
-func (b *builder) groups(chosen map[string]string) {
-	byName := make(map[string]*config.Group, len(b.Config.Groups))
-	for i := range b.Config.Groups {
-		byName[b.Config.Groups[i].Name] = &b.Config.Groups[i]
-	}
-	built := make(map[string]*group.Select)
-	var make1 func(c *config.Group) *group.Select
-	make1 = func(c *config.Group) *group.Select {
-		if g := built[c.Name]; g != nil {
-			return g
-		}
-		members := make([]outbound.Outbound, 0, len(c.Proxies))
-		for _, m := range c.Proxies {
-			if sub := byName[m.Name]; sub != nil { // the file has no loops: config has looked
-				members = append(members, make1(sub))
-			} else if o := b.Outbounds[m.Name]; o != nil {
-				members = append(members, o)
-			}
-		}
-		g := b.selectGroup(c, members, chosen)
-		built[c.Name] = g
-		return g
-	}
-	for i := range b.Config.Groups {
-		b.Groups = append(b.Groups, make1(&b.Config.Groups[i]))
-	}
-	if byName["GLOBAL"] == nil {
-		b.Groups = append(b.Groups, b.global(chosen))
-	}
-	for _, g := range b.Groups {
-		b.add(g)
-	}
-}
-
-func (b *builder) selectGroup(c *config.Group, members []outbound.Outbound, chosen map[string]string) *group.Select {
-	if len(members) == 0 {
-		empty := c.EmptyFallback
-		if b.Outbounds[empty] == nil {
-			empty = "COMPATIBLE"
-		}
-		members = []outbound.Outbound{b.Outbounds[empty]}
-	}
-	g := group.NewSelect(group.Config{
-		Name: c.Name, Members: members, Default: c.DefaultSelected, DisableUDP: c.DisableUDP,
-		Hidden: c.Hidden, Icon: c.Icon, TestURL: c.URL, Empty: c.EmptyFallback,
-	})
-	if want, ok := chosen[c.Name]; ok {
-		g.SetWish(want)
-	}
-	return g
-}
-
-// global is the group that decides in global mode: everything, in the order of the file.
-func (b *builder) global(chosen map[string]string) *group.Select {
-	members := []outbound.Outbound{b.Outbounds["DIRECT"], b.Outbounds["REJECT"]}
-	for i := range b.Config.Proxies {
-		members = append(members, b.Outbounds[b.Config.Proxies[i].Name])
-	}
-	for _, g := range b.Groups {
-		members = append(members, g)
-	}
-	return b.selectGroup(&config.Group{Name: "GLOBAL"}, members, chosen)
 }
 
 var modes = map[config.Mode]engine.Mode{

@@ -17,6 +17,7 @@ import (
 	"github.com/switchyard-proxy/switchyard/relay/engine"
 	"github.com/switchyard-proxy/switchyard/relay/geo"
 	"github.com/switchyard-proxy/switchyard/relay/group"
+	"github.com/switchyard-proxy/switchyard/relay/health"
 	"github.com/switchyard-proxy/switchyard/relay/logs"
 	"github.com/switchyard-proxy/switchyard/relay/outbound"
 	"github.com/switchyard-proxy/switchyard/relay/process"
@@ -63,6 +64,8 @@ type Relay struct {
 	sources *sources
 	finder  *process.Finder
 	dns     *dnsService
+	book    *health.Book
+	planner *health.Planner
 
 	applying sync.Mutex // one change at a time; flows never take this lock
 	inbounds *inbounds
@@ -76,6 +79,8 @@ func New(hub *logs.Hub, store *state.Store, source Source) *Relay {
 	r := &Relay{Agent: "switchyard", hub: hub, log: log, store: store, source: source, finder: process.New()}
 	r.engine = engine.New(log, track.NewTable())
 	r.dns = newDNSService(log)
+	r.book = health.NewBook()
+	r.planner = health.NewPlanner(health.Config{Book: r.book, Client: r.testClient, Log: log})
 	r.geo = newGeoData(source.Paths.Home, log)
 	r.geo.get, r.geo.inUse, r.geo.held = r.getGeo, r.geoInUse, r.geoHeld
 	r.geo.changed = func(kind geo.Kind, names []string) {
@@ -106,7 +111,7 @@ func (r *Relay) Outbound(name string) outbound.Outbound { return r.current.Load(
 func (r *Relay) Outbounds() []outbound.Outbound { return r.current.Load().Sorted }
 
 // Groups are the groups as in the file, with GLOBAL.
-func (r *Relay) Groups() []*group.Select { return r.current.Load().Groups }
+func (r *Relay) Groups() []group.Group { return r.current.Load().Groups }
 
 // Rules are the rules, and how often each held.
 func (r *Relay) Rules() (*rule.Program, []rule.Stat) {
@@ -121,6 +126,9 @@ func (r *Relay) Run(ctx context.Context, started func() error) error {
 	r.inbounds, r.sources = newInbounds(r.engine, r.log), newSources(r.log)
 	served := make(chan error, 1)
 	go func() { served <- r.engine.Serve(flows) }()
+	tests, endTests := context.WithCancel(context.Background())
+	tested := make(chan error, 1)
+	go func() { tested <- r.planner.Serve(tests) }()
 	err := started()
 	if err == nil {
 		updates := make(chan struct{})
@@ -137,6 +145,8 @@ func (r *Relay) Run(ctx context.Context, started func() error) error {
 		err = errors.Join(err, p.Stop())
 	}
 	r.sources.stop()
+	endTests()
+	err = errors.Join(err, <-tested)
 	r.inbounds.stop()
 	r.dns.stop()
 	end()
@@ -163,7 +173,7 @@ func Check(c *config.Config) error {
 // newJudge makes a relay that only says what is wrong with configurations.
 func newJudge() *Relay {
 	log := slog.New(slog.DiscardHandler)
-	return &Relay{log: log, store: state.New(os.DevNull, log), dns: newDNSService(log)}
+	return &Relay{log: log, store: state.New(os.DevNull, log), dns: newDNSService(log), book: health.NewBook()}
 }
 
 // Patch clones the running configuration, lets change edit it, and applies the result.
@@ -232,6 +242,7 @@ func (r *Relay) apply(c *config.Config, off map[int]bool) (err error) {
 	step, done = "commit", true
 	r.hub.SetLevel(logLevel(c.LogLevel))
 	next.switchCounters(prev)
+	r.watch(next)
 	r.sources.follow(prev, next)
 	r.geo.forgive()
 	r.geo.wake()
@@ -240,29 +251,6 @@ func (r *Relay) apply(c *config.Config, off map[int]bool) (err error) {
 	}
 	if len(c.Rules) > largeSet {
 		debug.FreeOSMemory() // reading it took several times what is kept
-	}
-	return nil
-}
-
-// Select makes member the choice of the group called name, and remembers it where the configuration
-// says so. A change of the configuration comes before it or after it, and keeps it.
-func (r *Relay) Select(name, member string) error {
-	r.applying.Lock()
-	defer r.applying.Unlock()
-	now := r.current.Load()
-	g, ok := now.Outbounds[name].(*group.Select)
-	if !ok {
-		return fmt.Errorf("group %q: %w", name, group.ErrNoMember)
-	}
-	if err := g.Select(member); err != nil {
-		return err
-	}
-	if !now.Config.Profile.StoreSelected {
-		return nil
-	}
-	if err := r.store.Select(name, member); err != nil {
-		// The choice is made; only its memory is lost, and a reload keeps it all the same.
-		r.log.Warn(fmt.Sprintf("the choice of %q will not survive a restart: %v", name, err))
 	}
 	return nil
 }

@@ -1561,6 +1561,34 @@ func (*Delay) CheckRequired(raw []byte) error {
 	return nil
 }
 
+// AppendJSON appends v as JSON.
+func (v *DelayMap) AppendJSON(b []byte) []byte {
+	p := v
+	{
+		first := true
+		b = append(b, '{')
+		for k, e := range *p {
+			if !first {
+				b = append(b, ',')
+			}
+			first = false
+			b = append(rt.AppendString(b, k), ':')
+			p := &e
+			b = strconv.AppendInt(b, int64(*p), 10)
+
+		}
+		b = append(b, '}')
+	}
+
+	return b
+}
+
+// Validate finds nothing wrong.
+func (*DelayMap) Validate() error { return nil }
+
+// CheckRequired reports a member that is null.
+func (*DelayMap) CheckRequired(raw []byte) error { return rt.EachMember(raw, rt.NotNull) }
+
 // AppendJSON appends v as JSON. Optional members that are nil are left out.
 func (v *Diagnostic) AppendJSON(b []byte) []byte {
 	n := len(b)
@@ -1890,6 +1918,206 @@ func (*GroupList) CheckRequired(raw []byte) error {
 	if raw := m.Get("proxies"); raw != nil {
 		if err := rt.EachElement(raw, func(raw []byte) error {
 			if err := (*Proxy)(nil).CheckRequired(raw); err != nil {
+				return err
+			}
+
+			return nil
+		}); err != nil {
+			return err
+		}
+
+	}
+	return nil
+}
+
+// AppendJSON appends v as JSON. Optional members that are nil are left out.
+func (v *HealthCheck) AppendJSON(b []byte) []byte {
+	n := len(b)
+	b = append(b, `,"name":`...)
+	{
+		p := &v.Name
+		b = rt.AppendString(b, *p)
+
+	}
+	b = append(b, `,"url":`...)
+	{
+		p := &v.URL
+		b = rt.AppendString(b, *p)
+
+	}
+	return rt.CloseObject(b, n)
+}
+
+// Validate reports the first member that is outside of its limits.
+func (v *HealthCheck) Validate() error {
+	return nil
+}
+
+// CheckRequired reports the first required member that the JSON object raw does not have, or that
+// is null there and may not be.
+func (*HealthCheck) CheckRequired(raw []byte) error {
+	m, err := rt.Members(raw)
+	if err != nil {
+		return err
+	}
+	_ = m // all members may be optional and plain
+	if err := m.Require("name", false); err != nil {
+		return err
+	}
+	if err := m.Require("url", false); err != nil {
+		return err
+	}
+	return nil
+}
+
+// AppendJSON appends v as JSON. Optional members that are nil are left out.
+func (v *HealthPlan) AppendJSON(b []byte) []byte {
+	n := len(b)
+	b = append(b, `,"inFlight":`...)
+	{
+		p := &v.InFlight
+		b = append(b, '[')
+		for i := range *p {
+			if i > 0 {
+				b = append(b, ',')
+			}
+			p := &(*p)[i]
+			b = p.AppendJSON(b)
+
+		}
+		b = append(b, ']')
+
+	}
+	b = append(b, `,"most":`...)
+	{
+		p := &v.Most
+		b = strconv.AppendInt(b, int64(*p), 10)
+
+	}
+	b = append(b, `,"next":`...)
+	{
+		p := &v.Next
+		b = append(b, '[')
+		for i := range *p {
+			if i > 0 {
+				b = append(b, ',')
+			}
+			p := &(*p)[i]
+			b = p.AppendJSON(b)
+
+		}
+		b = append(b, ']')
+
+	}
+	b = append(b, `,"queue":`...)
+	{
+		p := &v.Queue
+		b = append(b, '[')
+		for i := range *p {
+			if i > 0 {
+				b = append(b, ',')
+			}
+			p := &(*p)[i]
+			b = p.AppendJSON(b)
+
+		}
+		b = append(b, ']')
+
+	}
+	return rt.CloseObject(b, n)
+}
+
+// Validate reports the first member that is outside of its limits.
+func (v *HealthPlan) Validate() error {
+	{
+		p := &v.InFlight
+		for i := range *p {
+			p := &(*p)[i]
+			if err := p.Validate(); err != nil {
+				return err
+			}
+
+		}
+
+	}
+	{
+		p := &v.Most
+		if *p < 1 {
+			return rt.Invalid("most", "too small")
+		}
+	}
+	{
+		p := &v.Next
+		for i := range *p {
+			p := &(*p)[i]
+			if err := p.Validate(); err != nil {
+				return err
+			}
+
+		}
+
+	}
+	{
+		p := &v.Queue
+		for i := range *p {
+			p := &(*p)[i]
+			if err := p.Validate(); err != nil {
+				return err
+			}
+
+		}
+
+	}
+	return nil
+}
+
+// CheckRequired reports the first required member that the JSON object raw does not have, or that
+// is null there and may not be.
+func (*HealthPlan) CheckRequired(raw []byte) error {
+	m, err := rt.Members(raw)
+	if err != nil {
+		return err
+	}
+	_ = m // all members may be optional and plain
+	if err := m.Require("inFlight", false); err != nil {
+		return err
+	}
+	if raw := m.Get("inFlight"); raw != nil {
+		if err := rt.EachElement(raw, func(raw []byte) error {
+			if err := (*HealthCheck)(nil).CheckRequired(raw); err != nil {
+				return err
+			}
+
+			return nil
+		}); err != nil {
+			return err
+		}
+
+	}
+	if err := m.Require("most", false); err != nil {
+		return err
+	}
+	if err := m.Require("next", false); err != nil {
+		return err
+	}
+	if raw := m.Get("next"); raw != nil {
+		if err := rt.EachElement(raw, func(raw []byte) error {
+			if err := (*PlannedCheck)(nil).CheckRequired(raw); err != nil {
+				return err
+			}
+
+			return nil
+		}); err != nil {
+			return err
+		}
+
+	}
+	if err := m.Require("queue", false); err != nil {
+		return err
+	}
+	if raw := m.Get("queue"); raw != nil {
+		if err := rt.EachElement(raw, func(raw []byte) error {
+			if err := (*HealthCheck)(nil).CheckRequired(raw); err != nil {
 				return err
 			}
 
@@ -2608,6 +2836,64 @@ func (v Network) Validate() error {
 
 // CheckRequired finds nothing to miss.
 func (*Network) CheckRequired([]byte) error { return nil }
+
+// AppendJSON appends v as JSON. Optional members that are nil are left out.
+func (v *PlannedCheck) AppendJSON(b []byte) []byte {
+	n := len(b)
+	b = append(b, `,"at":`...)
+	{
+		p := &v.At
+		b = rt.AppendTime(b, *p)
+
+	}
+	b = append(b, `,"lazy":`...)
+	{
+		p := &v.Lazy
+		b = strconv.AppendBool(b, *p)
+
+	}
+	b = append(b, `,"name":`...)
+	{
+		p := &v.Name
+		b = rt.AppendString(b, *p)
+
+	}
+	b = append(b, `,"url":`...)
+	{
+		p := &v.URL
+		b = rt.AppendString(b, *p)
+
+	}
+	return rt.CloseObject(b, n)
+}
+
+// Validate reports the first member that is outside of its limits.
+func (v *PlannedCheck) Validate() error {
+	return nil
+}
+
+// CheckRequired reports the first required member that the JSON object raw does not have, or that
+// is null there and may not be.
+func (*PlannedCheck) CheckRequired(raw []byte) error {
+	m, err := rt.Members(raw)
+	if err != nil {
+		return err
+	}
+	_ = m // all members may be optional and plain
+	if err := m.Require("at", false); err != nil {
+		return err
+	}
+	if err := m.Require("lazy", false); err != nil {
+		return err
+	}
+	if err := m.Require("name", false); err != nil {
+		return err
+	}
+	if err := m.Require("url", false); err != nil {
+		return err
+	}
+	return nil
+}
 
 // AppendJSON appends v as JSON. Optional members that are nil are left out.
 func (v *Proxy) AppendJSON(b []byte) []byte {
@@ -4309,6 +4595,46 @@ func (*TestState) CheckRequired(raw []byte) error {
 			return err
 		}
 
+	}
+	return nil
+}
+
+// AppendJSON appends v as JSON. Optional members that are nil are left out.
+func (v *TestedDelay) AppendJSON(b []byte) []byte {
+	n := len(b)
+	b = append(b, `,"delay":`...)
+	{
+		p := &v.Delay
+		b = strconv.AppendInt(b, int64(*p), 10)
+
+	}
+	return rt.CloseObject(b, n)
+}
+
+// Validate reports the first member that is outside of its limits.
+func (v *TestedDelay) Validate() error {
+	{
+		p := &v.Delay
+		if *p < 1 {
+			return rt.Invalid("delay", "too small")
+		}
+		if *p > 65535 {
+			return rt.Invalid("delay", "too large")
+		}
+	}
+	return nil
+}
+
+// CheckRequired reports the first required member that the JSON object raw does not have, or that
+// is null there and may not be.
+func (*TestedDelay) CheckRequired(raw []byte) error {
+	m, err := rt.Members(raw)
+	if err != nil {
+		return err
+	}
+	_ = m // all members may be optional and plain
+	if err := m.Require("delay", false); err != nil {
+		return err
 	}
 	return nil
 }

@@ -159,6 +159,8 @@ const (
 	ErrorCodePathInvalid    ErrorCode = "path_invalid"
 	ErrorCodeQueryInvalid   ErrorCode = "query_invalid"
 	ErrorCodeResolveFailed  ErrorCode = "resolve_failed"
+	ErrorCodeTestFailed     ErrorCode = "test_failed"
+	ErrorCodeTestTimeout    ErrorCode = "test_timeout"
 	ErrorCodeTooManyStreams ErrorCode = "too_many_streams"
 	ErrorCodeUnauthorized   ErrorCode = "unauthorized"
 	ErrorCodeUnknownMember  ErrorCode = "unknown_member"
@@ -192,6 +194,10 @@ func (e ErrorCode) Valid() bool {
 	case ErrorCodeQueryInvalid:
 		return true
 	case ErrorCodeResolveFailed:
+		return true
+	case ErrorCodeTestFailed:
+		return true
+	case ErrorCodeTestTimeout:
 		return true
 	case ErrorCodeTooManyStreams:
 		return true
@@ -1066,6 +1072,9 @@ type Delay struct {
 	Time time.Time `json:"time"`
 }
 
+// DelayMap Delays by the names of members, in milliseconds.
+type DelayMap map[string]int
+
 // Diagnostic One finding in a configuration.
 type Diagnostic struct {
 	// Column The column, from 1; 0 if unknown.
@@ -1149,6 +1158,36 @@ type GeoURLs struct {
 type GroupList struct {
 	// Proxies The groups.
 	Proxies []Proxy `json:"proxies"`
+}
+
+// HealthCheck A test of a node.
+type HealthCheck struct {
+	// Name The node or group.
+	//
+	// Example: Tokyo 01
+	Name string `json:"name"`
+
+	// URL What it is tested with.
+	//
+	// Example: https://example.test/204
+	URL string `json:"url"`
+}
+
+// HealthPlan The tests of nodes that run, wait and are planned.
+type HealthPlan struct {
+	// InFlight Those that run, by name.
+	InFlight []HealthCheck `json:"inFlight"`
+
+	// Most How many run at a time.
+	//
+	// Example: 16
+	Most int `json:"most"`
+
+	// Next Those that are planned, the soonest first.
+	Next []PlannedCheck `json:"next"`
+
+	// Queue Those that wait for their turn, the next one first.
+	Queue []HealthCheck `json:"queue"`
 }
 
 // Hello A greeting.
@@ -1365,6 +1404,27 @@ type Mode string
 
 // Network The transport.
 type Network string
+
+// PlannedCheck A test of a node that is planned.
+type PlannedCheck struct {
+	// At When.
+	//
+	// Example: 2026-01-02T03:04:05.678Z
+	At time.Time `json:"at"`
+
+	// Lazy Whether it is left out if nobody uses the node until then.
+	Lazy bool `json:"lazy"`
+
+	// Name The node or group.
+	//
+	// Example: Tokyo 01
+	Name string `json:"name"`
+
+	// URL What it is tested with.
+	//
+	// Example: https://example.test/204
+	URL string `json:"url"`
+}
 
 // Proxy A node or group. No address, port or credential is ever shown.
 type Proxy struct {
@@ -1791,6 +1851,14 @@ type TestState struct {
 	History []Delay `json:"history"`
 }
 
+// TestedDelay What one test found.
+type TestedDelay struct {
+	// Delay Milliseconds.
+	//
+	// Example: 42
+	Delay int `json:"delay"`
+}
+
 // Traffic Bytes relayed in the last second, and since the start.
 type Traffic struct {
 	// Down Sent to clients in the last second.
@@ -2001,6 +2069,18 @@ type QueryDNSParams struct {
 	Type *string `form:"type,omitempty" json:"type,omitempty"`
 }
 
+// TestGroupParams defines parameters for TestGroup.
+type TestGroupParams struct {
+	// URL Where to, http or https. A url-test group uses its own URL instead; with others, absent or empty is a test that fails.
+	URL *string `form:"url,omitempty" json:"url,omitempty"`
+
+	// Timeout Milliseconds that all the tests may take. With 0 or less they are over at once.
+	Timeout int32 `form:"timeout" json:"timeout"`
+
+	// Expected The statuses that count as success, a list such as `200/204/300-399`; absent or `*` is any. Where it is absent and the URL is the group's own, it is what the group expects.
+	Expected *string `form:"expected,omitempty" json:"expected,omitempty"`
+}
+
 // StreamLogsParams defines parameters for StreamLogs.
 type StreamLogsParams struct {
 	// Level The lowest level to send. Empty means the default.
@@ -2008,6 +2088,18 @@ type StreamLogsParams struct {
 
 	// Format The shape of an event. Empty means the default.
 	Format *LogFormat `form:"format,omitempty" json:"format,omitempty"`
+}
+
+// TestProxyParams defines parameters for TestProxy.
+type TestProxyParams struct {
+	// URL Where to, http or https. Absent or empty is a test that fails.
+	URL *string `form:"url,omitempty" json:"url,omitempty"`
+
+	// Timeout Milliseconds that the test may take. With 0 or less it is over at once.
+	Timeout int32 `form:"timeout" json:"timeout"`
+
+	// Expected The statuses that count as success, a list such as `200/204/300-399`; absent or `*` is any. The answer has the delay with other statuses too; `extra` tells the difference.
+	Expected *string `form:"expected,omitempty" json:"expected,omitempty"`
 }
 
 // PatchConfigsJSONRequestBody defines body for PatchConfigs for application/json ContentType.

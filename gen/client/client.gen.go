@@ -204,12 +204,33 @@ type ClientInterface interface {
 	// Corresponds with GET /group (the `ListGroups` operationId).
 	ListGroups(ctx context.Context, reqEditors ...RequestEditorFn) (*http.Response, error)
 
+	// UnfixGroup Unpin a group
+	//
+	// Does what DELETE of `/proxies/{name}` does, for groups alone.
+	//
+	// Corresponds with DELETE /group/{name} (the `UnfixGroup` operationId).
+	UnfixGroup(ctx context.Context, name GroupName, reqEditors ...RequestEditorFn) (*http.Response, error)
+
 	// GetGroup Show a group
 	//
 	// Answers one group. A node is not a group.
 	//
 	// Corresponds with GET /group/{name} (the `GetGroup` operationId).
 	GetGroup(ctx context.Context, name GroupName, reqEditors ...RequestEditorFn) (*http.Response, error)
+
+	// TestGroup Test the members of a group
+	//
+	// Tests every member of the group at once, and answers how long each of those took that answered in time. A url-test or fallback group is unpinned before, once the parameters have proved good. A name that is no group's is told before a bad parameter is.
+	//
+	// Corresponds with GET /group/{name}/delay (the `TestGroup` operationId).
+	TestGroup(ctx context.Context, name GroupName, params *TestGroupParams, reqEditors ...RequestEditorFn) (*http.Response, error)
+
+	// GetHealthChecks Show what is going to be tested
+	//
+	// Answers which tests run, which wait for their turn, and which are planned. All tests of the daemon share one budget.
+	//
+	// Corresponds with GET /healthchecks (the `GetHealthChecks` operationId).
+	GetHealthChecks(ctx context.Context, reqEditors ...RequestEditorFn) (*http.Response, error)
 
 	// StreamLogs Follow the log
 	//
@@ -255,7 +276,7 @@ type ClientInterface interface {
 
 	// UnfixProxy Unpin a group
 	//
-	// Lets a pinned group choose by itself again. Groups that choose by themselves come later; those there are so far are picked by hand, and every one of them is answered 400.
+	// Lets a pinned url-test or fallback group choose by itself again. A group that is not pinned is left as it is.
 	//
 	// Corresponds with DELETE /proxies/{name} (the `UnfixProxy` operationId).
 	UnfixProxy(ctx context.Context, name ProxyName, reqEditors ...RequestEditorFn) (*http.Response, error)
@@ -269,7 +290,7 @@ type ClientInterface interface {
 
 	// SelectProxyWithBody Select a member of a group
 	//
-	// Makes a select group use the member. Connections that exist are left alone.
+	// Makes a select group use the member, or pins a url-test or fallback group to it: the group uses it as long as it is alive. Connections that exist are left alone.
 	//
 	// Takes any type of body and a specified content type.
 	//
@@ -278,12 +299,19 @@ type ClientInterface interface {
 
 	// SelectProxy Select a member of a group
 	//
-	// Makes a select group use the member. Connections that exist are left alone.
+	// Makes a select group use the member, or pins a url-test or fallback group to it: the group uses it as long as it is alive. Connections that exist are left alone.
 	//
 	// Takes a body of the `application/json` content type.
 	//
 	// Corresponds with PUT /proxies/{name} (the `SelectProxy` operationId).
 	SelectProxy(ctx context.Context, name ProxyName, body SelectProxyJSONRequestBody, reqEditors ...RequestEditorFn) (*http.Response, error)
+
+	// TestProxy Test a node or group
+	//
+	// Asks for the head of a URL through the node, or through the choice of the group, and answers how long that took. The outcome goes into the history. A name that is not there is told before a bad parameter is.
+	//
+	// Corresponds with GET /proxies/{name}/delay (the `TestProxy` operationId).
+	TestProxy(ctx context.Context, name ProxyName, params *TestProxyParams, reqEditors ...RequestEditorFn) (*http.Response, error)
 
 	// ListRules List rules
 	//
@@ -613,6 +641,23 @@ func (c *Client) ListGroups(ctx context.Context, reqEditors ...RequestEditorFn) 
 	return c.Client.Do(req)
 }
 
+// UnfixGroup Unpin a group
+//
+// Does what DELETE of `/proxies/{name}` does, for groups alone.
+//
+// Corresponds with DELETE /group/{name} (the `UnfixGroup` operationId).
+func (c *Client) UnfixGroup(ctx context.Context, name GroupName, reqEditors ...RequestEditorFn) (*http.Response, error) {
+	req, err := NewUnfixGroupRequest(c.Server, name)
+	if err != nil {
+		return nil, err
+	}
+	req = req.WithContext(ctx)
+	if err := c.applyEditors(ctx, req, reqEditors); err != nil {
+		return nil, err
+	}
+	return c.Client.Do(req)
+}
+
 // GetGroup Show a group
 //
 // Answers one group. A node is not a group.
@@ -620,6 +665,40 @@ func (c *Client) ListGroups(ctx context.Context, reqEditors ...RequestEditorFn) 
 // Corresponds with GET /group/{name} (the `GetGroup` operationId).
 func (c *Client) GetGroup(ctx context.Context, name GroupName, reqEditors ...RequestEditorFn) (*http.Response, error) {
 	req, err := NewGetGroupRequest(c.Server, name)
+	if err != nil {
+		return nil, err
+	}
+	req = req.WithContext(ctx)
+	if err := c.applyEditors(ctx, req, reqEditors); err != nil {
+		return nil, err
+	}
+	return c.Client.Do(req)
+}
+
+// TestGroup Test the members of a group
+//
+// Tests every member of the group at once, and answers how long each of those took that answered in time. A url-test or fallback group is unpinned before, once the parameters have proved good. A name that is no group's is told before a bad parameter is.
+//
+// Corresponds with GET /group/{name}/delay (the `TestGroup` operationId).
+func (c *Client) TestGroup(ctx context.Context, name GroupName, params *TestGroupParams, reqEditors ...RequestEditorFn) (*http.Response, error) {
+	req, err := NewTestGroupRequest(c.Server, name, params)
+	if err != nil {
+		return nil, err
+	}
+	req = req.WithContext(ctx)
+	if err := c.applyEditors(ctx, req, reqEditors); err != nil {
+		return nil, err
+	}
+	return c.Client.Do(req)
+}
+
+// GetHealthChecks Show what is going to be tested
+//
+// Answers which tests run, which wait for their turn, and which are planned. All tests of the daemon share one budget.
+//
+// Corresponds with GET /healthchecks (the `GetHealthChecks` operationId).
+func (c *Client) GetHealthChecks(ctx context.Context, reqEditors ...RequestEditorFn) (*http.Response, error) {
+	req, err := NewGetHealthChecksRequest(c.Server)
 	if err != nil {
 		return nil, err
 	}
@@ -734,7 +813,7 @@ func (c *Client) ListProxies(ctx context.Context, reqEditors ...RequestEditorFn)
 
 // UnfixProxy Unpin a group
 //
-// Lets a pinned group choose by itself again. Groups that choose by themselves come later; those there are so far are picked by hand, and every one of them is answered 400.
+// Lets a pinned url-test or fallback group choose by itself again. A group that is not pinned is left as it is.
 //
 // Corresponds with DELETE /proxies/{name} (the `UnfixProxy` operationId).
 func (c *Client) UnfixProxy(ctx context.Context, name ProxyName, reqEditors ...RequestEditorFn) (*http.Response, error) {
@@ -768,7 +847,7 @@ func (c *Client) GetProxy(ctx context.Context, name ProxyName, reqEditors ...Req
 
 // SelectProxyWithBody Select a member of a group
 //
-// Makes a select group use the member. Connections that exist are left alone.
+// Makes a select group use the member, or pins a url-test or fallback group to it: the group uses it as long as it is alive. Connections that exist are left alone.
 //
 // Takes any type of body and a specified content type.
 //
@@ -787,13 +866,30 @@ func (c *Client) SelectProxyWithBody(ctx context.Context, name ProxyName, conten
 
 // SelectProxy Select a member of a group
 //
-// Makes a select group use the member. Connections that exist are left alone.
+// Makes a select group use the member, or pins a url-test or fallback group to it: the group uses it as long as it is alive. Connections that exist are left alone.
 //
 // Takes a body of the `application/json` content type.
 //
 // Corresponds with PUT /proxies/{name} (the `SelectProxy` operationId).
 func (c *Client) SelectProxy(ctx context.Context, name ProxyName, body SelectProxyJSONRequestBody, reqEditors ...RequestEditorFn) (*http.Response, error) {
 	req, err := NewSelectProxyRequest(c.Server, name, body)
+	if err != nil {
+		return nil, err
+	}
+	req = req.WithContext(ctx)
+	if err := c.applyEditors(ctx, req, reqEditors); err != nil {
+		return nil, err
+	}
+	return c.Client.Do(req)
+}
+
+// TestProxy Test a node or group
+//
+// Asks for the head of a URL through the node, or through the choice of the group, and answers how long that took. The outcome goes into the history. A name that is not there is told before a bad parameter is.
+//
+// Corresponds with GET /proxies/{name}/delay (the `TestProxy` operationId).
+func (c *Client) TestProxy(ctx context.Context, name ProxyName, params *TestProxyParams, reqEditors ...RequestEditorFn) (*http.Response, error) {
+	req, err := NewTestProxyRequest(c.Server, name, params)
 	if err != nil {
 		return nil, err
 	}
@@ -1429,6 +1525,44 @@ func NewListGroupsRequest(server string) (*http.Request, error) {
 	return req, nil
 }
 
+// NewUnfixGroupRequest constructs an http.Request for the UnfixGroup method
+func NewUnfixGroupRequest(server string, name GroupName) (*http.Request, error) {
+	var err error
+
+	var pathParam0 string
+
+	pathParam0, err = runtime.StyleParamWithOptions("simple", false, "name", name, runtime.StyleParamOptions{ParamLocation: runtime.ParamLocationPath, Type: "string", Format: ""})
+	if err != nil {
+		return nil, err
+	}
+
+	if pathParam0 == "." || pathParam0 == ".." { // switchyard: or it would be resolved away
+		pathParam0 = strings.ReplaceAll(pathParam0, ".", "%2E") // switchyard: the same name
+	} // switchyard: end
+
+	serverURL, err := url.Parse(server)
+	if err != nil {
+		return nil, err
+	}
+
+	operationPath := fmt.Sprintf("/group/%s", pathParam0)
+	if operationPath[0] == '/' {
+		operationPath = "." + operationPath
+	}
+
+	queryURL, err := serverURL.Parse(operationPath)
+	if err != nil {
+		return nil, err
+	}
+
+	req, err := http.NewRequest(http.MethodDelete, queryURL.String(), nil)
+	if err != nil {
+		return nil, err
+	}
+
+	return req, nil
+}
+
 // NewGetGroupRequest constructs an http.Request for the GetGroup method
 func NewGetGroupRequest(server string, name GroupName) (*http.Request, error) {
 	var err error
@@ -1450,6 +1584,118 @@ func NewGetGroupRequest(server string, name GroupName) (*http.Request, error) {
 	}
 
 	operationPath := fmt.Sprintf("/group/%s", pathParam0)
+	if operationPath[0] == '/' {
+		operationPath = "." + operationPath
+	}
+
+	queryURL, err := serverURL.Parse(operationPath)
+	if err != nil {
+		return nil, err
+	}
+
+	req, err := http.NewRequest(http.MethodGet, queryURL.String(), nil)
+	if err != nil {
+		return nil, err
+	}
+
+	return req, nil
+}
+
+// NewTestGroupRequest constructs an http.Request for the TestGroup method
+func NewTestGroupRequest(server string, name GroupName, params *TestGroupParams) (*http.Request, error) {
+	var err error
+
+	var pathParam0 string
+
+	pathParam0, err = runtime.StyleParamWithOptions("simple", false, "name", name, runtime.StyleParamOptions{ParamLocation: runtime.ParamLocationPath, Type: "string", Format: ""})
+	if err != nil {
+		return nil, err
+	}
+
+	if pathParam0 == "." || pathParam0 == ".." { // switchyard: or it would be resolved away
+		pathParam0 = strings.ReplaceAll(pathParam0, ".", "%2E") // switchyard: the same name
+	} // switchyard: end
+
+	serverURL, err := url.Parse(server)
+	if err != nil {
+		return nil, err
+	}
+
+	operationPath := fmt.Sprintf("/group/%s/delay", pathParam0)
+	if operationPath[0] == '/' {
+		operationPath = "." + operationPath
+	}
+
+	queryURL, err := serverURL.Parse(operationPath)
+	if err != nil {
+		return nil, err
+	}
+
+	if params != nil {
+		// queryValues collects non-styled parameters (passthrough, JSON)
+		// that are safe to round-trip through url.Values.Encode().
+		queryValues := queryURL.Query()
+		// rawQueryFragments collects pre-encoded query fragments from
+		// styled parameters, preserving literal commas as delimiters
+		// per the OpenAPI spec (e.g. "color=blue,black,brown").
+		var rawQueryFragments []string
+
+		if params.URL != nil {
+
+			if queryFrag, err := runtime.StyleParamWithOptions("form", true, "url", *params.URL, runtime.StyleParamOptions{ParamLocation: runtime.ParamLocationQuery, Type: "string", Format: ""}); err != nil {
+				return nil, err
+			} else {
+				for _, qp := range strings.Split(queryFrag, "&") {
+					rawQueryFragments = append(rawQueryFragments, qp)
+				}
+			}
+
+		}
+
+		if queryFrag, err := runtime.StyleParamWithOptions("form", true, "timeout", params.Timeout, runtime.StyleParamOptions{ParamLocation: runtime.ParamLocationQuery, Type: "integer", Format: "int32"}); err != nil {
+			return nil, err
+		} else {
+			for _, qp := range strings.Split(queryFrag, "&") {
+				rawQueryFragments = append(rawQueryFragments, qp)
+			}
+		}
+
+		if params.Expected != nil {
+
+			if queryFrag, err := runtime.StyleParamWithOptions("form", true, "expected", *params.Expected, runtime.StyleParamOptions{ParamLocation: runtime.ParamLocationQuery, Type: "string", Format: ""}); err != nil {
+				return nil, err
+			} else {
+				for _, qp := range strings.Split(queryFrag, "&") {
+					rawQueryFragments = append(rawQueryFragments, qp)
+				}
+			}
+
+		}
+
+		if encoded := queryValues.Encode(); encoded != "" {
+			rawQueryFragments = append(rawQueryFragments, encoded)
+		}
+		queryURL.RawQuery = strings.Join(rawQueryFragments, "&")
+	}
+
+	req, err := http.NewRequest(http.MethodGet, queryURL.String(), nil)
+	if err != nil {
+		return nil, err
+	}
+
+	return req, nil
+}
+
+// NewGetHealthChecksRequest constructs an http.Request for the GetHealthChecks method
+func NewGetHealthChecksRequest(server string) (*http.Request, error) {
+	var err error
+
+	serverURL, err := url.Parse(server)
+	if err != nil {
+		return nil, err
+	}
+
+	operationPath := fmt.Sprintf("/healthchecks")
 	if operationPath[0] == '/' {
 		operationPath = "." + operationPath
 	}
@@ -1813,6 +2059,91 @@ func NewSelectProxyRequestWithBody(server string, name ProxyName, contentType st
 	}
 
 	req.Header.Add("Content-Type", contentType)
+
+	return req, nil
+}
+
+// NewTestProxyRequest constructs an http.Request for the TestProxy method
+func NewTestProxyRequest(server string, name ProxyName, params *TestProxyParams) (*http.Request, error) {
+	var err error
+
+	var pathParam0 string
+
+	pathParam0, err = runtime.StyleParamWithOptions("simple", false, "name", name, runtime.StyleParamOptions{ParamLocation: runtime.ParamLocationPath, Type: "string", Format: ""})
+	if err != nil {
+		return nil, err
+	}
+
+	if pathParam0 == "." || pathParam0 == ".." { // switchyard: or it would be resolved away
+		pathParam0 = strings.ReplaceAll(pathParam0, ".", "%2E") // switchyard: the same name
+	} // switchyard: end
+
+	serverURL, err := url.Parse(server)
+	if err != nil {
+		return nil, err
+	}
+
+	operationPath := fmt.Sprintf("/proxies/%s/delay", pathParam0)
+	if operationPath[0] == '/' {
+		operationPath = "." + operationPath
+	}
+
+	queryURL, err := serverURL.Parse(operationPath)
+	if err != nil {
+		return nil, err
+	}
+
+	if params != nil {
+		// queryValues collects non-styled parameters (passthrough, JSON)
+		// that are safe to round-trip through url.Values.Encode().
+		queryValues := queryURL.Query()
+		// rawQueryFragments collects pre-encoded query fragments from
+		// styled parameters, preserving literal commas as delimiters
+		// per the OpenAPI spec (e.g. "color=blue,black,brown").
+		var rawQueryFragments []string
+
+		if params.URL != nil {
+
+			if queryFrag, err := runtime.StyleParamWithOptions("form", true, "url", *params.URL, runtime.StyleParamOptions{ParamLocation: runtime.ParamLocationQuery, Type: "string", Format: ""}); err != nil {
+				return nil, err
+			} else {
+				for _, qp := range strings.Split(queryFrag, "&") {
+					rawQueryFragments = append(rawQueryFragments, qp)
+				}
+			}
+
+		}
+
+		if queryFrag, err := runtime.StyleParamWithOptions("form", true, "timeout", params.Timeout, runtime.StyleParamOptions{ParamLocation: runtime.ParamLocationQuery, Type: "integer", Format: "int32"}); err != nil {
+			return nil, err
+		} else {
+			for _, qp := range strings.Split(queryFrag, "&") {
+				rawQueryFragments = append(rawQueryFragments, qp)
+			}
+		}
+
+		if params.Expected != nil {
+
+			if queryFrag, err := runtime.StyleParamWithOptions("form", true, "expected", *params.Expected, runtime.StyleParamOptions{ParamLocation: runtime.ParamLocationQuery, Type: "string", Format: ""}); err != nil {
+				return nil, err
+			} else {
+				for _, qp := range strings.Split(queryFrag, "&") {
+					rawQueryFragments = append(rawQueryFragments, qp)
+				}
+			}
+
+		}
+
+		if encoded := queryValues.Encode(); encoded != "" {
+			rawQueryFragments = append(rawQueryFragments, encoded)
+		}
+		queryURL.RawQuery = strings.Join(rawQueryFragments, "&")
+	}
+
+	req, err := http.NewRequest(http.MethodGet, queryURL.String(), nil)
+	if err != nil {
+		return nil, err
+	}
 
 	return req, nil
 }
@@ -2184,6 +2515,15 @@ type ClientWithResponsesInterface interface {
 	// Corresponds with GET /group (the `ListGroups` operationId).
 	ListGroupsWithResponse(ctx context.Context, reqEditors ...RequestEditorFn) (*ListGroupsResponse, error)
 
+	// UnfixGroupWithResponse Unpin a group
+	//
+	// Does what DELETE of `/proxies/{name}` does, for groups alone.
+	//
+	// Returns a wrapper object for the known response body format(s).
+	//
+	// Corresponds with DELETE /group/{name} (the `UnfixGroup` operationId).
+	UnfixGroupWithResponse(ctx context.Context, name GroupName, reqEditors ...RequestEditorFn) (*UnfixGroupResponse, error)
+
 	// GetGroupWithResponse Show a group
 	//
 	// Answers one group. A node is not a group.
@@ -2192,6 +2532,24 @@ type ClientWithResponsesInterface interface {
 	//
 	// Corresponds with GET /group/{name} (the `GetGroup` operationId).
 	GetGroupWithResponse(ctx context.Context, name GroupName, reqEditors ...RequestEditorFn) (*GetGroupResponse, error)
+
+	// TestGroupWithResponse Test the members of a group
+	//
+	// Tests every member of the group at once, and answers how long each of those took that answered in time. A url-test or fallback group is unpinned before, once the parameters have proved good. A name that is no group's is told before a bad parameter is.
+	//
+	// Returns a wrapper object for the known response body format(s).
+	//
+	// Corresponds with GET /group/{name}/delay (the `TestGroup` operationId).
+	TestGroupWithResponse(ctx context.Context, name GroupName, params *TestGroupParams, reqEditors ...RequestEditorFn) (*TestGroupResponse, error)
+
+	// GetHealthChecksWithResponse Show what is going to be tested
+	//
+	// Answers which tests run, which wait for their turn, and which are planned. All tests of the daemon share one budget.
+	//
+	// Returns a wrapper object for the known response body format(s).
+	//
+	// Corresponds with GET /healthchecks (the `GetHealthChecks` operationId).
+	GetHealthChecksWithResponse(ctx context.Context, reqEditors ...RequestEditorFn) (*GetHealthChecksResponse, error)
 
 	// ListRuleProvidersWithResponse List rule providers
 	//
@@ -2231,7 +2589,7 @@ type ClientWithResponsesInterface interface {
 
 	// UnfixProxyWithResponse Unpin a group
 	//
-	// Lets a pinned group choose by itself again. Groups that choose by themselves come later; those there are so far are picked by hand, and every one of them is answered 400.
+	// Lets a pinned url-test or fallback group choose by itself again. A group that is not pinned is left as it is.
 	//
 	// Returns a wrapper object for the known response body format(s).
 	//
@@ -2249,7 +2607,7 @@ type ClientWithResponsesInterface interface {
 
 	// SelectProxyWithBodyWithResponse Select a member of a group
 	//
-	// Makes a select group use the member. Connections that exist are left alone.
+	// Makes a select group use the member, or pins a url-test or fallback group to it: the group uses it as long as it is alive. Connections that exist are left alone.
 	//
 	// Takes any type of body and a specified content type, and returns a wrapper object for the known response body format(s).
 	//
@@ -2258,12 +2616,21 @@ type ClientWithResponsesInterface interface {
 
 	// SelectProxyWithResponse Select a member of a group
 	//
-	// Makes a select group use the member. Connections that exist are left alone.
+	// Makes a select group use the member, or pins a url-test or fallback group to it: the group uses it as long as it is alive. Connections that exist are left alone.
 	//
 	// Takes a body of the `application/json` content type, and returns a wrapper object for the known response body format(s).
 	//
 	// Corresponds with PUT /proxies/{name} (the `SelectProxy` operationId).
 	SelectProxyWithResponse(ctx context.Context, name ProxyName, body SelectProxyJSONRequestBody, reqEditors ...RequestEditorFn) (*SelectProxyResponse, error)
+
+	// TestProxyWithResponse Test a node or group
+	//
+	// Asks for the head of a URL through the node, or through the choice of the group, and answers how long that took. The outcome goes into the history. A name that is not there is told before a bad parameter is.
+	//
+	// Returns a wrapper object for the known response body format(s).
+	//
+	// Corresponds with GET /proxies/{name}/delay (the `TestProxy` operationId).
+	TestProxyWithResponse(ctx context.Context, name ProxyName, params *TestProxyParams, reqEditors ...RequestEditorFn) (*TestProxyResponse, error)
 
 	// ListRulesWithResponse List rules
 	//
@@ -3121,6 +3488,75 @@ func (r ListGroupsResponse) ContentType() string {
 	return ""
 }
 
+type UnfixGroupResponse struct {
+	Body         []byte
+	HTTPResponse *http.Response
+	// JSON400 the response for an HTTP 400 `application/json` response
+	JSON400 *Error
+	// JSON401 the response for an HTTP 401 `application/json` response
+	JSON401 *Unauthorized
+	// JSON403 the response for an HTTP 403 `application/json` response
+	JSON403 *Forbidden
+	// JSON404 the response for an HTTP 404 `application/json` response
+	JSON404 *NotFound
+	// JSON500 the response for an HTTP 500 `application/json` response
+	JSON500 *Internal
+}
+
+// GetJSON400 returns the response for an HTTP 400 `application/json` response
+func (r UnfixGroupResponse) GetJSON400() *Error {
+	return r.JSON400
+}
+
+// GetJSON401 returns the response for an HTTP 401 `application/json` response
+func (r UnfixGroupResponse) GetJSON401() *Unauthorized {
+	return r.JSON401
+}
+
+// GetJSON403 returns the response for an HTTP 403 `application/json` response
+func (r UnfixGroupResponse) GetJSON403() *Forbidden {
+	return r.JSON403
+}
+
+// GetJSON404 returns the response for an HTTP 404 `application/json` response
+func (r UnfixGroupResponse) GetJSON404() *NotFound {
+	return r.JSON404
+}
+
+// GetJSON500 returns the response for an HTTP 500 `application/json` response
+func (r UnfixGroupResponse) GetJSON500() *Internal {
+	return r.JSON500
+}
+
+// GetBody returns the raw response body bytes
+func (r UnfixGroupResponse) GetBody() []byte {
+	return r.Body
+}
+
+// Status returns HTTPResponse.Status
+func (r UnfixGroupResponse) Status() string {
+	if r.HTTPResponse != nil {
+		return r.HTTPResponse.Status
+	}
+	return http.StatusText(0)
+}
+
+// StatusCode returns HTTPResponse.StatusCode
+func (r UnfixGroupResponse) StatusCode() int {
+	if r.HTTPResponse != nil {
+		return r.HTTPResponse.StatusCode
+	}
+	return 0
+}
+
+// ContentType is a convenience method to retrieve the Content-Type value from the HTTP response headers
+func (r UnfixGroupResponse) ContentType() string {
+	if r.HTTPResponse != nil {
+		return r.HTTPResponse.Header.Get("Content-Type")
+	}
+	return ""
+}
+
 type GetGroupResponse struct {
 	Body         []byte
 	HTTPResponse *http.Response
@@ -3191,6 +3627,151 @@ func (r GetGroupResponse) StatusCode() int {
 
 // ContentType is a convenience method to retrieve the Content-Type value from the HTTP response headers
 func (r GetGroupResponse) ContentType() string {
+	if r.HTTPResponse != nil {
+		return r.HTTPResponse.Header.Get("Content-Type")
+	}
+	return ""
+}
+
+type TestGroupResponse struct {
+	Body         []byte
+	HTTPResponse *http.Response
+	// JSON200 the response for an HTTP 200 `application/json` response
+	JSON200 *DelayMap
+	// JSON400 the response for an HTTP 400 `application/json` response
+	JSON400 *BadRequest
+	// JSON401 the response for an HTTP 401 `application/json` response
+	JSON401 *Unauthorized
+	// JSON403 the response for an HTTP 403 `application/json` response
+	JSON403 *Forbidden
+	// JSON404 the response for an HTTP 404 `application/json` response
+	JSON404 *NotFound
+	// JSON500 the response for an HTTP 500 `application/json` response
+	JSON500 *Internal
+	// JSON504 the response for an HTTP 504 `application/json` response
+	JSON504 *Error
+}
+
+// GetJSON200 returns the response for an HTTP 200 `application/json` response
+func (r TestGroupResponse) GetJSON200() *DelayMap {
+	return r.JSON200
+}
+
+// GetJSON400 returns the response for an HTTP 400 `application/json` response
+func (r TestGroupResponse) GetJSON400() *BadRequest {
+	return r.JSON400
+}
+
+// GetJSON401 returns the response for an HTTP 401 `application/json` response
+func (r TestGroupResponse) GetJSON401() *Unauthorized {
+	return r.JSON401
+}
+
+// GetJSON403 returns the response for an HTTP 403 `application/json` response
+func (r TestGroupResponse) GetJSON403() *Forbidden {
+	return r.JSON403
+}
+
+// GetJSON404 returns the response for an HTTP 404 `application/json` response
+func (r TestGroupResponse) GetJSON404() *NotFound {
+	return r.JSON404
+}
+
+// GetJSON500 returns the response for an HTTP 500 `application/json` response
+func (r TestGroupResponse) GetJSON500() *Internal {
+	return r.JSON500
+}
+
+// GetJSON504 returns the response for an HTTP 504 `application/json` response
+func (r TestGroupResponse) GetJSON504() *Error {
+	return r.JSON504
+}
+
+// GetBody returns the raw response body bytes
+func (r TestGroupResponse) GetBody() []byte {
+	return r.Body
+}
+
+// Status returns HTTPResponse.Status
+func (r TestGroupResponse) Status() string {
+	if r.HTTPResponse != nil {
+		return r.HTTPResponse.Status
+	}
+	return http.StatusText(0)
+}
+
+// StatusCode returns HTTPResponse.StatusCode
+func (r TestGroupResponse) StatusCode() int {
+	if r.HTTPResponse != nil {
+		return r.HTTPResponse.StatusCode
+	}
+	return 0
+}
+
+// ContentType is a convenience method to retrieve the Content-Type value from the HTTP response headers
+func (r TestGroupResponse) ContentType() string {
+	if r.HTTPResponse != nil {
+		return r.HTTPResponse.Header.Get("Content-Type")
+	}
+	return ""
+}
+
+type GetHealthChecksResponse struct {
+	Body         []byte
+	HTTPResponse *http.Response
+	// JSON200 the response for an HTTP 200 `application/json` response
+	JSON200 *HealthPlan
+	// JSON401 the response for an HTTP 401 `application/json` response
+	JSON401 *Unauthorized
+	// JSON403 the response for an HTTP 403 `application/json` response
+	JSON403 *Forbidden
+	// JSON500 the response for an HTTP 500 `application/json` response
+	JSON500 *Internal
+}
+
+// GetJSON200 returns the response for an HTTP 200 `application/json` response
+func (r GetHealthChecksResponse) GetJSON200() *HealthPlan {
+	return r.JSON200
+}
+
+// GetJSON401 returns the response for an HTTP 401 `application/json` response
+func (r GetHealthChecksResponse) GetJSON401() *Unauthorized {
+	return r.JSON401
+}
+
+// GetJSON403 returns the response for an HTTP 403 `application/json` response
+func (r GetHealthChecksResponse) GetJSON403() *Forbidden {
+	return r.JSON403
+}
+
+// GetJSON500 returns the response for an HTTP 500 `application/json` response
+func (r GetHealthChecksResponse) GetJSON500() *Internal {
+	return r.JSON500
+}
+
+// GetBody returns the raw response body bytes
+func (r GetHealthChecksResponse) GetBody() []byte {
+	return r.Body
+}
+
+// Status returns HTTPResponse.Status
+func (r GetHealthChecksResponse) Status() string {
+	if r.HTTPResponse != nil {
+		return r.HTTPResponse.Status
+	}
+	return http.StatusText(0)
+}
+
+// StatusCode returns HTTPResponse.StatusCode
+func (r GetHealthChecksResponse) StatusCode() int {
+	if r.HTTPResponse != nil {
+		return r.HTTPResponse.StatusCode
+	}
+	return 0
+}
+
+// ContentType is a convenience method to retrieve the Content-Type value from the HTTP response headers
+func (r GetHealthChecksResponse) ContentType() string {
 	if r.HTTPResponse != nil {
 		return r.HTTPResponse.Header.Get("Content-Type")
 	}
@@ -3681,6 +4262,96 @@ func (r SelectProxyResponse) StatusCode() int {
 
 // ContentType is a convenience method to retrieve the Content-Type value from the HTTP response headers
 func (r SelectProxyResponse) ContentType() string {
+	if r.HTTPResponse != nil {
+		return r.HTTPResponse.Header.Get("Content-Type")
+	}
+	return ""
+}
+
+type TestProxyResponse struct {
+	Body         []byte
+	HTTPResponse *http.Response
+	// JSON200 the response for an HTTP 200 `application/json` response
+	JSON200 *TestedDelay
+	// JSON400 the response for an HTTP 400 `application/json` response
+	JSON400 *BadRequest
+	// JSON401 the response for an HTTP 401 `application/json` response
+	JSON401 *Unauthorized
+	// JSON403 the response for an HTTP 403 `application/json` response
+	JSON403 *Forbidden
+	// JSON404 the response for an HTTP 404 `application/json` response
+	JSON404 *NotFound
+	// JSON500 the response for an HTTP 500 `application/json` response
+	JSON500 *Internal
+	// JSON503 the response for an HTTP 503 `application/json` response
+	JSON503 *Error
+	// JSON504 the response for an HTTP 504 `application/json` response
+	JSON504 *Error
+}
+
+// GetJSON200 returns the response for an HTTP 200 `application/json` response
+func (r TestProxyResponse) GetJSON200() *TestedDelay {
+	return r.JSON200
+}
+
+// GetJSON400 returns the response for an HTTP 400 `application/json` response
+func (r TestProxyResponse) GetJSON400() *BadRequest {
+	return r.JSON400
+}
+
+// GetJSON401 returns the response for an HTTP 401 `application/json` response
+func (r TestProxyResponse) GetJSON401() *Unauthorized {
+	return r.JSON401
+}
+
+// GetJSON403 returns the response for an HTTP 403 `application/json` response
+func (r TestProxyResponse) GetJSON403() *Forbidden {
+	return r.JSON403
+}
+
+// GetJSON404 returns the response for an HTTP 404 `application/json` response
+func (r TestProxyResponse) GetJSON404() *NotFound {
+	return r.JSON404
+}
+
+// GetJSON500 returns the response for an HTTP 500 `application/json` response
+func (r TestProxyResponse) GetJSON500() *Internal {
+	return r.JSON500
+}
+
+// GetJSON503 returns the response for an HTTP 503 `application/json` response
+func (r TestProxyResponse) GetJSON503() *Error {
+	return r.JSON503
+}
+
+// GetJSON504 returns the response for an HTTP 504 `application/json` response
+func (r TestProxyResponse) GetJSON504() *Error {
+	return r.JSON504
+}
+
+// GetBody returns the raw response body bytes
+func (r TestProxyResponse) GetBody() []byte {
+	return r.Body
+}
+
+// Status returns HTTPResponse.Status
+func (r TestProxyResponse) Status() string {
+	if r.HTTPResponse != nil {
+		return r.HTTPResponse.Status
+	}
+	return http.StatusText(0)
+}
+
+// StatusCode returns HTTPResponse.StatusCode
+func (r TestProxyResponse) StatusCode() int {
+	if r.HTTPResponse != nil {
+		return r.HTTPResponse.StatusCode
+	}
+	return 0
+}
+
+// ContentType is a convenience method to retrieve the Content-Type value from the HTTP response headers
+func (r TestProxyResponse) ContentType() string {
 	if r.HTTPResponse != nil {
 		return r.HTTPResponse.Header.Get("Content-Type")
 	}
@@ -4222,6 +4893,21 @@ func (c *ClientWithResponses) ListGroupsWithResponse(ctx context.Context, reqEdi
 	return ParseListGroupsResponse(rsp)
 }
 
+// UnfixGroupWithResponse Unpin a group
+//
+// Does what DELETE of `/proxies/{name}` does, for groups alone.
+//
+// Returns a wrapper object for the known response body format(s).
+//
+// Corresponds with DELETE /group/{name} (the `UnfixGroup` operationId).
+func (c *ClientWithResponses) UnfixGroupWithResponse(ctx context.Context, name GroupName, reqEditors ...RequestEditorFn) (*UnfixGroupResponse, error) {
+	rsp, err := c.UnfixGroup(ctx, name, reqEditors...)
+	if err != nil {
+		return nil, err
+	}
+	return ParseUnfixGroupResponse(rsp)
+}
+
 // GetGroupWithResponse Show a group
 //
 // Answers one group. A node is not a group.
@@ -4235,6 +4921,36 @@ func (c *ClientWithResponses) GetGroupWithResponse(ctx context.Context, name Gro
 		return nil, err
 	}
 	return ParseGetGroupResponse(rsp)
+}
+
+// TestGroupWithResponse Test the members of a group
+//
+// Tests every member of the group at once, and answers how long each of those took that answered in time. A url-test or fallback group is unpinned before, once the parameters have proved good. A name that is no group's is told before a bad parameter is.
+//
+// Returns a wrapper object for the known response body format(s).
+//
+// Corresponds with GET /group/{name}/delay (the `TestGroup` operationId).
+func (c *ClientWithResponses) TestGroupWithResponse(ctx context.Context, name GroupName, params *TestGroupParams, reqEditors ...RequestEditorFn) (*TestGroupResponse, error) {
+	rsp, err := c.TestGroup(ctx, name, params, reqEditors...)
+	if err != nil {
+		return nil, err
+	}
+	return ParseTestGroupResponse(rsp)
+}
+
+// GetHealthChecksWithResponse Show what is going to be tested
+//
+// Answers which tests run, which wait for their turn, and which are planned. All tests of the daemon share one budget.
+//
+// Returns a wrapper object for the known response body format(s).
+//
+// Corresponds with GET /healthchecks (the `GetHealthChecks` operationId).
+func (c *ClientWithResponses) GetHealthChecksWithResponse(ctx context.Context, reqEditors ...RequestEditorFn) (*GetHealthChecksResponse, error) {
+	rsp, err := c.GetHealthChecks(ctx, reqEditors...)
+	if err != nil {
+		return nil, err
+	}
+	return ParseGetHealthChecksResponse(rsp)
 }
 
 // ListRuleProvidersWithResponse List rule providers
@@ -4299,7 +5015,7 @@ func (c *ClientWithResponses) ListProxiesWithResponse(ctx context.Context, reqEd
 
 // UnfixProxyWithResponse Unpin a group
 //
-// Lets a pinned group choose by itself again. Groups that choose by themselves come later; those there are so far are picked by hand, and every one of them is answered 400.
+// Lets a pinned url-test or fallback group choose by itself again. A group that is not pinned is left as it is.
 //
 // Returns a wrapper object for the known response body format(s).
 //
@@ -4329,7 +5045,7 @@ func (c *ClientWithResponses) GetProxyWithResponse(ctx context.Context, name Pro
 
 // SelectProxyWithBodyWithResponse Select a member of a group
 //
-// Makes a select group use the member. Connections that exist are left alone.
+// Makes a select group use the member, or pins a url-test or fallback group to it: the group uses it as long as it is alive. Connections that exist are left alone.
 //
 // Takes any type of body and a specified content type, and returns a wrapper object for the known response body format(s).
 //
@@ -4344,7 +5060,7 @@ func (c *ClientWithResponses) SelectProxyWithBodyWithResponse(ctx context.Contex
 
 // SelectProxyWithResponse Select a member of a group
 //
-// Makes a select group use the member. Connections that exist are left alone.
+// Makes a select group use the member, or pins a url-test or fallback group to it: the group uses it as long as it is alive. Connections that exist are left alone.
 //
 // Takes a body of the `application/json` content type, and returns a wrapper object for the known response body format(s).
 //
@@ -4355,6 +5071,21 @@ func (c *ClientWithResponses) SelectProxyWithResponse(ctx context.Context, name 
 		return nil, err
 	}
 	return ParseSelectProxyResponse(rsp)
+}
+
+// TestProxyWithResponse Test a node or group
+//
+// Asks for the head of a URL through the node, or through the choice of the group, and answers how long that took. The outcome goes into the history. A name that is not there is told before a bad parameter is.
+//
+// Returns a wrapper object for the known response body format(s).
+//
+// Corresponds with GET /proxies/{name}/delay (the `TestProxy` operationId).
+func (c *ClientWithResponses) TestProxyWithResponse(ctx context.Context, name ProxyName, params *TestProxyParams, reqEditors ...RequestEditorFn) (*TestProxyResponse, error) {
+	rsp, err := c.TestProxy(ctx, name, params, reqEditors...)
+	if err != nil {
+		return nil, err
+	}
+	return ParseTestProxyResponse(rsp)
 }
 
 // ListRulesWithResponse List rules
@@ -5083,6 +5814,63 @@ func ParseListGroupsResponse(rsp *http.Response) (*ListGroupsResponse, error) {
 	return response, nil
 }
 
+// ParseUnfixGroupResponse parses an HTTP response from a UnfixGroupWithResponse call
+func ParseUnfixGroupResponse(rsp *http.Response) (*UnfixGroupResponse, error) {
+	bodyBytes, err := io.ReadAll(rsp.Body)
+	defer func() { _ = rsp.Body.Close() }()
+	if err != nil {
+		return nil, err
+	}
+
+	response := &UnfixGroupResponse{
+		Body:         bodyBytes,
+		HTTPResponse: rsp,
+	}
+
+	switch {
+	case rsp.StatusCode == 204:
+		break // No content-type
+
+	case strings.Contains(rsp.Header.Get("Content-Type"), "json") && rsp.StatusCode == 400:
+		var dest Error
+		if err := json.Unmarshal(bodyBytes, &dest); err != nil {
+			return nil, err
+		}
+		response.JSON400 = &dest
+
+	case strings.Contains(rsp.Header.Get("Content-Type"), "json") && rsp.StatusCode == 401:
+		var dest Unauthorized
+		if err := json.Unmarshal(bodyBytes, &dest); err != nil {
+			return nil, err
+		}
+		response.JSON401 = &dest
+
+	case strings.Contains(rsp.Header.Get("Content-Type"), "json") && rsp.StatusCode == 403:
+		var dest Forbidden
+		if err := json.Unmarshal(bodyBytes, &dest); err != nil {
+			return nil, err
+		}
+		response.JSON403 = &dest
+
+	case strings.Contains(rsp.Header.Get("Content-Type"), "json") && rsp.StatusCode == 404:
+		var dest NotFound
+		if err := json.Unmarshal(bodyBytes, &dest); err != nil {
+			return nil, err
+		}
+		response.JSON404 = &dest
+
+	case strings.Contains(rsp.Header.Get("Content-Type"), "json") && rsp.StatusCode == 500:
+		var dest Internal
+		if err := json.Unmarshal(bodyBytes, &dest); err != nil {
+			return nil, err
+		}
+		response.JSON500 = &dest
+
+	}
+
+	return response, nil
+}
+
 // ParseGetGroupResponse parses an HTTP response from a GetGroupWithResponse call
 func ParseGetGroupResponse(rsp *http.Response) (*GetGroupResponse, error) {
 	bodyBytes, err := io.ReadAll(rsp.Body)
@@ -5131,6 +5919,121 @@ func ParseGetGroupResponse(rsp *http.Response) (*GetGroupResponse, error) {
 			return nil, err
 		}
 		response.JSON404 = &dest
+
+	case strings.Contains(rsp.Header.Get("Content-Type"), "json") && rsp.StatusCode == 500:
+		var dest Internal
+		if err := json.Unmarshal(bodyBytes, &dest); err != nil {
+			return nil, err
+		}
+		response.JSON500 = &dest
+
+	}
+
+	return response, nil
+}
+
+// ParseTestGroupResponse parses an HTTP response from a TestGroupWithResponse call
+func ParseTestGroupResponse(rsp *http.Response) (*TestGroupResponse, error) {
+	bodyBytes, err := io.ReadAll(rsp.Body)
+	defer func() { _ = rsp.Body.Close() }()
+	if err != nil {
+		return nil, err
+	}
+
+	response := &TestGroupResponse{
+		Body:         bodyBytes,
+		HTTPResponse: rsp,
+	}
+
+	switch {
+	case strings.Contains(rsp.Header.Get("Content-Type"), "json") && rsp.StatusCode == 200:
+		var dest DelayMap
+		if err := json.Unmarshal(bodyBytes, &dest); err != nil {
+			return nil, err
+		}
+		response.JSON200 = &dest
+
+	case strings.Contains(rsp.Header.Get("Content-Type"), "json") && rsp.StatusCode == 400:
+		var dest BadRequest
+		if err := json.Unmarshal(bodyBytes, &dest); err != nil {
+			return nil, err
+		}
+		response.JSON400 = &dest
+
+	case strings.Contains(rsp.Header.Get("Content-Type"), "json") && rsp.StatusCode == 401:
+		var dest Unauthorized
+		if err := json.Unmarshal(bodyBytes, &dest); err != nil {
+			return nil, err
+		}
+		response.JSON401 = &dest
+
+	case strings.Contains(rsp.Header.Get("Content-Type"), "json") && rsp.StatusCode == 403:
+		var dest Forbidden
+		if err := json.Unmarshal(bodyBytes, &dest); err != nil {
+			return nil, err
+		}
+		response.JSON403 = &dest
+
+	case strings.Contains(rsp.Header.Get("Content-Type"), "json") && rsp.StatusCode == 404:
+		var dest NotFound
+		if err := json.Unmarshal(bodyBytes, &dest); err != nil {
+			return nil, err
+		}
+		response.JSON404 = &dest
+
+	case strings.Contains(rsp.Header.Get("Content-Type"), "json") && rsp.StatusCode == 500:
+		var dest Internal
+		if err := json.Unmarshal(bodyBytes, &dest); err != nil {
+			return nil, err
+		}
+		response.JSON500 = &dest
+
+	case strings.Contains(rsp.Header.Get("Content-Type"), "json") && rsp.StatusCode == 504:
+		var dest Error
+		if err := json.Unmarshal(bodyBytes, &dest); err != nil {
+			return nil, err
+		}
+		response.JSON504 = &dest
+
+	}
+
+	return response, nil
+}
+
+// ParseGetHealthChecksResponse parses an HTTP response from a GetHealthChecksWithResponse call
+func ParseGetHealthChecksResponse(rsp *http.Response) (*GetHealthChecksResponse, error) {
+	bodyBytes, err := io.ReadAll(rsp.Body)
+	defer func() { _ = rsp.Body.Close() }()
+	if err != nil {
+		return nil, err
+	}
+
+	response := &GetHealthChecksResponse{
+		Body:         bodyBytes,
+		HTTPResponse: rsp,
+	}
+
+	switch {
+	case strings.Contains(rsp.Header.Get("Content-Type"), "json") && rsp.StatusCode == 200:
+		var dest HealthPlan
+		if err := json.Unmarshal(bodyBytes, &dest); err != nil {
+			return nil, err
+		}
+		response.JSON200 = &dest
+
+	case strings.Contains(rsp.Header.Get("Content-Type"), "json") && rsp.StatusCode == 401:
+		var dest Unauthorized
+		if err := json.Unmarshal(bodyBytes, &dest); err != nil {
+			return nil, err
+		}
+		response.JSON401 = &dest
+
+	case strings.Contains(rsp.Header.Get("Content-Type"), "json") && rsp.StatusCode == 403:
+		var dest Forbidden
+		if err := json.Unmarshal(bodyBytes, &dest); err != nil {
+			return nil, err
+		}
+		response.JSON403 = &dest
 
 	case strings.Contains(rsp.Header.Get("Content-Type"), "json") && rsp.StatusCode == 500:
 		var dest Internal
@@ -5532,6 +6435,81 @@ func ParseSelectProxyResponse(rsp *http.Response) (*SelectProxyResponse, error) 
 			return nil, err
 		}
 		response.JSON500 = &dest
+
+	}
+
+	return response, nil
+}
+
+// ParseTestProxyResponse parses an HTTP response from a TestProxyWithResponse call
+func ParseTestProxyResponse(rsp *http.Response) (*TestProxyResponse, error) {
+	bodyBytes, err := io.ReadAll(rsp.Body)
+	defer func() { _ = rsp.Body.Close() }()
+	if err != nil {
+		return nil, err
+	}
+
+	response := &TestProxyResponse{
+		Body:         bodyBytes,
+		HTTPResponse: rsp,
+	}
+
+	switch {
+	case strings.Contains(rsp.Header.Get("Content-Type"), "json") && rsp.StatusCode == 200:
+		var dest TestedDelay
+		if err := json.Unmarshal(bodyBytes, &dest); err != nil {
+			return nil, err
+		}
+		response.JSON200 = &dest
+
+	case strings.Contains(rsp.Header.Get("Content-Type"), "json") && rsp.StatusCode == 400:
+		var dest BadRequest
+		if err := json.Unmarshal(bodyBytes, &dest); err != nil {
+			return nil, err
+		}
+		response.JSON400 = &dest
+
+	case strings.Contains(rsp.Header.Get("Content-Type"), "json") && rsp.StatusCode == 401:
+		var dest Unauthorized
+		if err := json.Unmarshal(bodyBytes, &dest); err != nil {
+			return nil, err
+		}
+		response.JSON401 = &dest
+
+	case strings.Contains(rsp.Header.Get("Content-Type"), "json") && rsp.StatusCode == 403:
+		var dest Forbidden
+		if err := json.Unmarshal(bodyBytes, &dest); err != nil {
+			return nil, err
+		}
+		response.JSON403 = &dest
+
+	case strings.Contains(rsp.Header.Get("Content-Type"), "json") && rsp.StatusCode == 404:
+		var dest NotFound
+		if err := json.Unmarshal(bodyBytes, &dest); err != nil {
+			return nil, err
+		}
+		response.JSON404 = &dest
+
+	case strings.Contains(rsp.Header.Get("Content-Type"), "json") && rsp.StatusCode == 500:
+		var dest Internal
+		if err := json.Unmarshal(bodyBytes, &dest); err != nil {
+			return nil, err
+		}
+		response.JSON500 = &dest
+
+	case strings.Contains(rsp.Header.Get("Content-Type"), "json") && rsp.StatusCode == 503:
+		var dest Error
+		if err := json.Unmarshal(bodyBytes, &dest); err != nil {
+			return nil, err
+		}
+		response.JSON503 = &dest
+
+	case strings.Contains(rsp.Header.Get("Content-Type"), "json") && rsp.StatusCode == 504:
+		var dest Error
+		if err := json.Unmarshal(bodyBytes, &dest); err != nil {
+			return nil, err
+		}
+		response.JSON504 = &dest
 
 	}
 

@@ -70,10 +70,22 @@ type Handler interface {
 	//
 	// (GET /group)
 	ListGroups(ctx *fasthttp.RequestCtx, w ListGroupsW) rt.Reply
+	// UnfixGroup: Unpin a group.
+	//
+	// (DELETE /group/{name})
+	UnfixGroup(ctx *fasthttp.RequestCtx, name string, w UnfixGroupW) rt.Reply
 	// GetGroup: Show a group.
 	//
 	// (GET /group/{name})
 	GetGroup(ctx *fasthttp.RequestCtx, name string, w GetGroupW) rt.Reply
+	// TestGroup: Test the members of a group.
+	//
+	// (GET /group/{name}/delay)
+	TestGroup(ctx *fasthttp.RequestCtx, name string, q TestGroupQuery, w TestGroupW) rt.Reply
+	// GetHealthChecks: Show what is going to be tested.
+	//
+	// (GET /healthchecks)
+	GetHealthChecks(ctx *fasthttp.RequestCtx, w GetHealthChecksW) rt.Reply
 	// StreamLogs: Follow the log.
 	//
 	// (GET /logs)
@@ -110,6 +122,10 @@ type Handler interface {
 	//
 	// (PUT /proxies/{name})
 	SelectProxy(ctx *fasthttp.RequestCtx, name string, body *Selection, w SelectProxyW) rt.Reply
+	// TestProxy: Test a node or group.
+	//
+	// (GET /proxies/{name}/delay)
+	TestProxy(ctx *fasthttp.RequestCtx, name string, q TestProxyQuery, w TestProxyW) rt.Reply
 	// ListRules: List rules.
 	//
 	// (GET /rules)
@@ -625,6 +641,48 @@ func (w ListGroupsW) JSON500(v *Error) rt.Reply {
 	return reply.Of(500)
 }
 
+// UnfixGroupW makes the answers of UnfixGroup.
+type UnfixGroupW struct {
+	ctx *fasthttp.RequestCtx
+	sv  *rt.Server
+}
+
+// Empty204 answers 204 without a body.
+func (w UnfixGroupW) Empty204() rt.Reply {
+	rt.Empty(w.ctx, 204)
+	return reply.Of(204)
+}
+
+// JSON400 answers 400 with v.
+func (w UnfixGroupW) JSON400(v *Error) rt.Reply {
+	rt.Finish(w.ctx, 400, v.AppendJSON(rt.Begin(w.ctx)))
+	return reply.Of(400)
+}
+
+// JSON401 answers 401 with v.
+func (w UnfixGroupW) JSON401(v *Error) rt.Reply {
+	rt.Finish(w.ctx, 401, v.AppendJSON(rt.Begin(w.ctx)))
+	return reply.Of(401)
+}
+
+// JSON403 answers 403 with v.
+func (w UnfixGroupW) JSON403(v *Error) rt.Reply {
+	rt.Finish(w.ctx, 403, v.AppendJSON(rt.Begin(w.ctx)))
+	return reply.Of(403)
+}
+
+// JSON404 answers 404 with v.
+func (w UnfixGroupW) JSON404(v *Error) rt.Reply {
+	rt.Finish(w.ctx, 404, v.AppendJSON(rt.Begin(w.ctx)))
+	return reply.Of(404)
+}
+
+// JSON500 answers 500 with v.
+func (w UnfixGroupW) JSON500(v *Error) rt.Reply {
+	rt.Finish(w.ctx, 500, v.AppendJSON(rt.Begin(w.ctx)))
+	return reply.Of(500)
+}
+
 // GetGroupW makes the answers of GetGroup.
 type GetGroupW struct {
 	ctx *fasthttp.RequestCtx
@@ -669,6 +727,106 @@ func (w GetGroupW) JSON404(v *Error) rt.Reply {
 
 // JSON500 answers 500 with v.
 func (w GetGroupW) JSON500(v *Error) rt.Reply {
+	rt.Finish(w.ctx, 500, v.AppendJSON(rt.Begin(w.ctx)))
+	return reply.Of(500)
+}
+
+// TestGroupQuery holds the query parameters of TestGroup.
+type TestGroupQuery struct {
+	// URL is the parameter url as it came; nobody has looked at it.
+	URL string
+	// Timeout is the parameter timeout as it came; nobody has looked at it.
+	Timeout string
+	// Expected is the parameter expected as it came; nobody has looked at it.
+	Expected string
+}
+
+// TestGroupW makes the answers of TestGroup.
+type TestGroupW struct {
+	ctx *fasthttp.RequestCtx
+	sv  *rt.Server
+}
+
+// JSON200 answers 200 with v.
+func (w TestGroupW) JSON200(v *DelayMap) rt.Reply {
+	rt.Finish(w.ctx, 200, v.AppendJSON(rt.Begin(w.ctx)))
+	return reply.Of(200)
+}
+
+// JSON200Append answers 200 with the DelayMap that fill appends.
+func (w TestGroupW) JSON200Append(fill func(b []byte) []byte) rt.Reply {
+	rt.Finish(w.ctx, 200, fill(rt.Begin(w.ctx)))
+	return reply.Of(200)
+}
+
+// JSON400 answers 400 with v.
+func (w TestGroupW) JSON400(v *Error) rt.Reply {
+	rt.Finish(w.ctx, 400, v.AppendJSON(rt.Begin(w.ctx)))
+	return reply.Of(400)
+}
+
+// JSON401 answers 401 with v.
+func (w TestGroupW) JSON401(v *Error) rt.Reply {
+	rt.Finish(w.ctx, 401, v.AppendJSON(rt.Begin(w.ctx)))
+	return reply.Of(401)
+}
+
+// JSON403 answers 403 with v.
+func (w TestGroupW) JSON403(v *Error) rt.Reply {
+	rt.Finish(w.ctx, 403, v.AppendJSON(rt.Begin(w.ctx)))
+	return reply.Of(403)
+}
+
+// JSON404 answers 404 with v.
+func (w TestGroupW) JSON404(v *Error) rt.Reply {
+	rt.Finish(w.ctx, 404, v.AppendJSON(rt.Begin(w.ctx)))
+	return reply.Of(404)
+}
+
+// JSON500 answers 500 with v.
+func (w TestGroupW) JSON500(v *Error) rt.Reply {
+	rt.Finish(w.ctx, 500, v.AppendJSON(rt.Begin(w.ctx)))
+	return reply.Of(500)
+}
+
+// JSON504 answers 504 with v.
+func (w TestGroupW) JSON504(v *Error) rt.Reply {
+	rt.Finish(w.ctx, 504, v.AppendJSON(rt.Begin(w.ctx)))
+	return reply.Of(504)
+}
+
+// GetHealthChecksW makes the answers of GetHealthChecks.
+type GetHealthChecksW struct {
+	ctx *fasthttp.RequestCtx
+	sv  *rt.Server
+}
+
+// JSON200 answers 200 with v.
+func (w GetHealthChecksW) JSON200(v *HealthPlan) rt.Reply {
+	rt.Finish(w.ctx, 200, v.AppendJSON(rt.Begin(w.ctx)))
+	return reply.Of(200)
+}
+
+// JSON200Append answers 200 with the HealthPlan that fill appends.
+func (w GetHealthChecksW) JSON200Append(fill func(b []byte) []byte) rt.Reply {
+	rt.Finish(w.ctx, 200, fill(rt.Begin(w.ctx)))
+	return reply.Of(200)
+}
+
+// JSON401 answers 401 with v.
+func (w GetHealthChecksW) JSON401(v *Error) rt.Reply {
+	rt.Finish(w.ctx, 401, v.AppendJSON(rt.Begin(w.ctx)))
+	return reply.Of(401)
+}
+
+// JSON403 answers 403 with v.
+func (w GetHealthChecksW) JSON403(v *Error) rt.Reply {
+	rt.Finish(w.ctx, 403, v.AppendJSON(rt.Begin(w.ctx)))
+	return reply.Of(403)
+}
+
+// JSON500 answers 500 with v.
+func (w GetHealthChecksW) JSON500(v *Error) rt.Reply {
 	rt.Finish(w.ctx, 500, v.AppendJSON(rt.Begin(w.ctx)))
 	return reply.Of(500)
 }
@@ -1084,6 +1242,76 @@ func (w SelectProxyW) JSON404(v *Error) rt.Reply {
 func (w SelectProxyW) JSON500(v *Error) rt.Reply {
 	rt.Finish(w.ctx, 500, v.AppendJSON(rt.Begin(w.ctx)))
 	return reply.Of(500)
+}
+
+// TestProxyQuery holds the query parameters of TestProxy.
+type TestProxyQuery struct {
+	// URL is the parameter url as it came; nobody has looked at it.
+	URL string
+	// Timeout is the parameter timeout as it came; nobody has looked at it.
+	Timeout string
+	// Expected is the parameter expected as it came; nobody has looked at it.
+	Expected string
+}
+
+// TestProxyW makes the answers of TestProxy.
+type TestProxyW struct {
+	ctx *fasthttp.RequestCtx
+	sv  *rt.Server
+}
+
+// JSON200 answers 200 with v.
+func (w TestProxyW) JSON200(v *TestedDelay) rt.Reply {
+	rt.Finish(w.ctx, 200, v.AppendJSON(rt.Begin(w.ctx)))
+	return reply.Of(200)
+}
+
+// JSON200Append answers 200 with the TestedDelay that fill appends.
+func (w TestProxyW) JSON200Append(fill func(b []byte) []byte) rt.Reply {
+	rt.Finish(w.ctx, 200, fill(rt.Begin(w.ctx)))
+	return reply.Of(200)
+}
+
+// JSON400 answers 400 with v.
+func (w TestProxyW) JSON400(v *Error) rt.Reply {
+	rt.Finish(w.ctx, 400, v.AppendJSON(rt.Begin(w.ctx)))
+	return reply.Of(400)
+}
+
+// JSON401 answers 401 with v.
+func (w TestProxyW) JSON401(v *Error) rt.Reply {
+	rt.Finish(w.ctx, 401, v.AppendJSON(rt.Begin(w.ctx)))
+	return reply.Of(401)
+}
+
+// JSON403 answers 403 with v.
+func (w TestProxyW) JSON403(v *Error) rt.Reply {
+	rt.Finish(w.ctx, 403, v.AppendJSON(rt.Begin(w.ctx)))
+	return reply.Of(403)
+}
+
+// JSON404 answers 404 with v.
+func (w TestProxyW) JSON404(v *Error) rt.Reply {
+	rt.Finish(w.ctx, 404, v.AppendJSON(rt.Begin(w.ctx)))
+	return reply.Of(404)
+}
+
+// JSON500 answers 500 with v.
+func (w TestProxyW) JSON500(v *Error) rt.Reply {
+	rt.Finish(w.ctx, 500, v.AppendJSON(rt.Begin(w.ctx)))
+	return reply.Of(500)
+}
+
+// JSON503 answers 503 with v.
+func (w TestProxyW) JSON503(v *Error) rt.Reply {
+	rt.Finish(w.ctx, 503, v.AppendJSON(rt.Begin(w.ctx)))
+	return reply.Of(503)
+}
+
+// JSON504 answers 504 with v.
+func (w TestProxyW) JSON504(v *Error) rt.Reply {
+	rt.Finish(w.ctx, 504, v.AppendJSON(rt.Begin(w.ctx)))
+	return reply.Of(504)
 }
 
 // ListRulesW makes the answers of ListRules.
@@ -1549,6 +1777,22 @@ func (o *operations) listGroups(ctx *fasthttp.RequestCtx) {
 	}
 }
 
+func (o *operations) unfixGroup(ctx *fasthttp.RequestCtx) {
+	if !o.sv.Authenticate(ctx, rt.SchemeBearer) && !o.sv.Authenticate(ctx, rt.SchemeTokenQuery) {
+		rt.Fail(ctx, 401)
+		return
+	}
+	name, ok := rt.PathParam(ctx, "name")
+	if !ok || utf8.RuneCountInString(name) < 1 || utf8.RuneCountInString(name) > 4096 {
+		rt.Fail(ctx, 400)
+		return
+	}
+	r := o.h.UnfixGroup(ctx, name, UnfixGroupW{ctx, o.sv})
+	if r.Status() == 0 {
+		rt.Fail(ctx, 500)
+	}
+}
+
 func (o *operations) getGroup(ctx *fasthttp.RequestCtx) {
 	if !o.sv.Authenticate(ctx, rt.SchemeBearer) && !o.sv.Authenticate(ctx, rt.SchemeTokenQuery) {
 		rt.Fail(ctx, 401)
@@ -1560,6 +1804,38 @@ func (o *operations) getGroup(ctx *fasthttp.RequestCtx) {
 		return
 	}
 	r := o.h.GetGroup(ctx, name, GetGroupW{ctx, o.sv})
+	if r.Status() == 0 {
+		rt.Fail(ctx, 500)
+	}
+}
+
+func (o *operations) testGroup(ctx *fasthttp.RequestCtx) {
+	if !o.sv.Authenticate(ctx, rt.SchemeBearer) && !o.sv.Authenticate(ctx, rt.SchemeTokenQuery) {
+		rt.Fail(ctx, 401)
+		return
+	}
+	name, ok := rt.PathParam(ctx, "name")
+	if !ok || utf8.RuneCountInString(name) < 1 || utf8.RuneCountInString(name) > 4096 {
+		rt.Fail(ctx, 400)
+		return
+	}
+	var q TestGroupQuery
+	args := ctx.QueryArgs()
+	q.URL = string(args.Peek("url"))
+	q.Timeout = string(args.Peek("timeout"))
+	q.Expected = string(args.Peek("expected"))
+	r := o.h.TestGroup(ctx, name, q, TestGroupW{ctx, o.sv})
+	if r.Status() == 0 {
+		rt.Fail(ctx, 500)
+	}
+}
+
+func (o *operations) getHealthChecks(ctx *fasthttp.RequestCtx) {
+	if !o.sv.Authenticate(ctx, rt.SchemeBearer) && !o.sv.Authenticate(ctx, rt.SchemeTokenQuery) {
+		rt.Fail(ctx, 401)
+		return
+	}
+	r := o.h.GetHealthChecks(ctx, GetHealthChecksW{ctx, o.sv})
 	if r.Status() == 0 {
 		rt.Fail(ctx, 500)
 	}
@@ -1714,6 +1990,27 @@ func (o *operations) selectProxy(ctx *fasthttp.RequestCtx) {
 	}
 }
 
+func (o *operations) testProxy(ctx *fasthttp.RequestCtx) {
+	if !o.sv.Authenticate(ctx, rt.SchemeBearer) && !o.sv.Authenticate(ctx, rt.SchemeTokenQuery) {
+		rt.Fail(ctx, 401)
+		return
+	}
+	name, ok := rt.PathParam(ctx, "name")
+	if !ok || utf8.RuneCountInString(name) < 1 || utf8.RuneCountInString(name) > 4096 {
+		rt.Fail(ctx, 400)
+		return
+	}
+	var q TestProxyQuery
+	args := ctx.QueryArgs()
+	q.URL = string(args.Peek("url"))
+	q.Timeout = string(args.Peek("timeout"))
+	q.Expected = string(args.Peek("expected"))
+	r := o.h.TestProxy(ctx, name, q, TestProxyW{ctx, o.sv})
+	if r.Status() == 0 {
+		rt.Fail(ctx, 500)
+	}
+}
+
 func (o *operations) listRules(ctx *fasthttp.RequestCtx) {
 	if !o.sv.Authenticate(ctx, rt.SchemeBearer) && !o.sv.Authenticate(ctx, rt.SchemeTokenQuery) {
 		rt.Fail(ctx, 401)
@@ -1820,10 +2117,15 @@ func Register(r *router.Router, h Handler, options rt.Options) *rt.Server {
 	slashed.Handle("GET", "/proxies/{name}", o.getProxy)
 	r.Handle("PUT", "/proxies/{name}", o.selectProxy)
 	slashed.Handle("PUT", "/proxies/{name}", o.selectProxy)
+	r.Handle("GET", "/proxies/{name}/delay", o.testProxy)
 	r.Handle("GET", "/group", o.listGroups)
 	slashed.Handle("GET", "/group", o.listGroups)
+	r.Handle("DELETE", "/group/{name}", o.unfixGroup)
+	slashed.Handle("DELETE", "/group/{name}", o.unfixGroup)
 	r.Handle("GET", "/group/{name}", o.getGroup)
 	slashed.Handle("GET", "/group/{name}", o.getGroup)
+	r.Handle("GET", "/group/{name}/delay", o.testGroup)
+	r.Handle("GET", "/healthchecks", o.getHealthChecks)
 	r.Handle("GET", "/rules", o.listRules)
 	slashed.Handle("GET", "/rules", o.listRules)
 	r.Handle("PATCH", "/rules/disable", o.switchRules)

@@ -2,6 +2,8 @@ package config
 
 import (
 	"fmt"
+
+	"go.yaml.in/yaml/v4"
 )
 
 // Group is one group of nodes.
@@ -18,9 +20,9 @@ type Group struct {
 	ExcludeFilter       string `key:"exclude-filter"`
 	ExcludeType         string `key:"exclude-type"`
 	URL                 string `key:"url"`
-	Interval            int    `key:"interval" range:"0-"`
+	Interval            int    `key:"interval" range:"0-"` // seconds; 0 is the type's own
 	Timeout             int    `key:"timeout" range:"0-"`
-	Lazy                bool   `key:"lazy"`
+	Lazy                bool   `key:"lazy"` // true where the file says nothing
 	ExpectedStatus      string `key:"expected-status"`
 	MaxFailedTimes      int    `key:"max-failed-times" range:"0-"`
 	DisableUDP          bool   `key:"disable-udp"`
@@ -34,9 +36,19 @@ type Group struct {
 	EmptyFallback       string `key:"empty-fallback"`
 }
 
+// decode reads one group. Tests are lazy where the file says nothing.
+func (g *Group) decode(v value) {
+	if v.n.Kind != yaml.MappingNode {
+		v.fail("want a map, got %s", v.got())
+		return
+	}
+	g.Lazy = true
+	v.object(false, g)
+}
+
 // groupTypes are the types of the family; those that are built are true.
 var groupTypes = map[string]bool{
-	"select": true, "url-test": false, "fallback": false, "load-balance": false, "relay": false,
+	"select": true, "url-test": true, "fallback": true, "load-balance": true, "relay": true,
 }
 
 // checkGroups checks types and members, and that no group contains itself.
@@ -95,18 +107,15 @@ func (g *Group) checkType(d *decoder, path string) {
 			d.nearest(g.Type, []string{"select", "url-test", "fallback", "load-balance", "relay"}))
 	case !built:
 		d.report(Error, g.Pos, path+".type", g.Type+": not supported yet", "")
+	case g.Type == "relay":
+		d.report(Warning, g.Pos, path+".type", "relay is deprecated by the family: dialer-proxy of a node does the same", "")
 	}
 	for _, k := range []struct {
 		on  bool
 		key string
 	}{
 		{len(g.Use) > 0, "use"},
-		{g.IncludeAll, "include-all"},
-		{g.IncludeAllProxies, "include-all-proxies"},
 		{g.IncludeAllProviders, "include-all-providers"},
-		{g.Filter != "", "filter"},
-		{g.ExcludeFilter != "", "exclude-filter"},
-		{g.ExcludeType != "", "exclude-type"},
 	} {
 		if k.on {
 			d.report(Error, g.Pos, path+"."+k.key, "not supported yet", "")

@@ -60,7 +60,7 @@ func (c *Config) checkSupport(d *decoder) {
 		c.note(d, key, "changes nothing here")
 	}
 	for _, key := range []string{
-		"unified-delay", "external-ui-name",
+		"external-ui-name",
 	} {
 		c.note(d, key, "changes nothing yet")
 	}

@@ -11,6 +11,7 @@ import (
 	"time"
 
 	"github.com/switchyard-proxy/switchyard/relay/flow"
+	"github.com/switchyard-proxy/switchyard/relay/group"
 	"github.com/switchyard-proxy/switchyard/relay/nat"
 	"github.com/switchyard-proxy/switchyard/relay/outbound"
 	"github.com/switchyard-proxy/switchyard/relay/rule"
@@ -128,6 +129,7 @@ func (e *Engine) dial(ctx context.Context, f *flow.Flow, r *route, err error) (f
 		return nil, err
 	}
 	conn, err := r.leaf.Dial(ctx, f)
+	group.Tell(r.way, err)
 	if err != nil {
 		e.logFailure(ctx, f, r, err)
 		return nil, err
@@ -208,6 +210,7 @@ func (e *Engine) openPacket(ctx context.Context, f *flow.Flow, dial nat.Dial, en
 	var conn flow.PacketConn
 	for tries := 0; err == nil; tries++ {
 		conn, err = dial(socketOf(&r, f), func() (flow.PacketConn, error) { return r.leaf.DialPacket(ctx, f) })
+		group.Tell(r.way, err)
 		if !errors.Is(err, flow.ErrNoUDP) || r.rule == rule.None || tries == maxTries {
 			break
 		}

@@ -27,14 +27,14 @@ func (n *node) Dial(context.Context, *flow.Flow) (flow.Conn, error) { return nil
 func (n *node) DialPacket(context.Context, *flow.Flow) (flow.PacketConn, error) { return nil, n.err }
 
 // group is a node that another one stands for.
-type group struct {
+type grouped struct {
 	node
 	to  outbound.Outbound
 	udp bool
 }
 
-func (g *group) Pick(*flow.Flow) outbound.Outbound { return g.to }
-func (g *group) UDP() bool                         { return g.udp }
+func (g *grouped) Pick(*flow.Flow) outbound.Outbound { return g.to }
+func (g *grouped) UDP() bool                         { return g.udp }
 
 var errRefused = errors.New("refused")
 
@@ -54,15 +54,15 @@ func newSetup(t *testing.T, mode Mode, rules ...string) *setup {
 	t.Helper()
 	direct := named("DIRECT", "Direct", true)
 	leaf := named("leaf", "Http", false)
-	inner := &group{node: *named("inner", "Selector", false), to: leaf}
+	inner := &grouped{node: *named("inner", "Selector", false), to: leaf}
 	targets := map[string]outbound.Outbound{
 		"DIRECT": direct, "leaf": leaf, "PASS": named("PASS", "Pass", true),
 		"REJECT": &node{info: outbound.Info{Name: "REJECT", Type: "Reject", UDP: true}, err: flow.ErrRejected},
 		"far":    &node{info: outbound.Info{Name: "far", Type: "Socks5", UDP: true}, err: flow.ErrNoUDP},
 		"dns":    named("dns", "Dns", true),
 		"again":  outbound.NewRematch(outbound.Info{Name: "again", Type: "Rematch", UDP: true}, "", ""),
-		"outer":  &group{node: *named("outer", "Selector", false), to: inner},
-		"mute":   &group{node: *named("mute", "Selector", false), to: direct}, // disable-udp
+		"outer":  &grouped{node: *named("outer", "Selector", false), to: inner},
+		"mute":   &grouped{node: *named("mute", "Selector", false), to: direct}, // disable-udp
 	}
 	s := &setup{}
 	s.Engine = New(slog.New(slog.NewTextHandler(&s.log, &slog.HandlerOptions{Level: slog.LevelDebug})), track.NewTable())

@@ -116,10 +116,10 @@ func newWorld(t *testing.T, w *world) *setup {
 	leaf := named("leaf", "Http", false)
 	targets := map[string]outbound.Outbound{
 		"DIRECT": s.Direct, "leaf": leaf, "PASS": named("PASS", "Pass", true), "REJECT": named("REJECT", "Reject", true),
-		"outer": &group{node: *named("outer", "Selector", false), to: &group{node: *named("inner", "Selector", false), to: leaf}},
-		"mute":  &group{node: *named("mute", "Selector", false), to: s.Direct},
+		"outer": &grouped{node: *named("outer", "Selector", false), to: &grouped{node: *named("inner", "Selector", false), to: leaf}},
+		"mute":  &grouped{node: *named("mute", "Selector", false), to: s.Direct},
 		"again": rematch("again", "one", ""), "both": rematch("both", "two", "sub"), "circle": rematch("circle", "", ""),
-		"aside": &group{node: *named("aside", "Selector", false), to: rematch("aside to", "", "inner"), udp: true},
+		"aside": &grouped{node: *named("aside", "Selector", false), to: rematch("aside to", "", "inner"), udp: true},
 	}
 	s.Rules, s.Counters, s.Targets = program, rule.NewCounters(program.Len()), nil
 	for _, name := range program.Targets() {

@@ -6,6 +6,7 @@ import (
 	"sync"
 
 	"github.com/switchyard-proxy/switchyard/relay/flow"
+	"github.com/switchyard-proxy/switchyard/relay/group"
 	"github.com/switchyard-proxy/switchyard/relay/outbound"
 	"github.com/switchyard-proxy/switchyard/relay/track"
 )
@@ -27,6 +28,7 @@ func (e *Engine) openOwn(ctx context.Context, f *flow.Flow, r *route, err error)
 	var conn flow.PacketConn
 	if err == nil {
 		conn, err = r.leaf.DialPacket(ctx, f)
+		group.Tell(r.way, err)
 	}
 	if err == nil && !f.To.IP.IsValid() {
 		if err = locate(ctx, r.leaf, f); err != nil {

@@ -14,7 +14,8 @@ import (
 // route is the decision about one flow.
 type route struct {
 	leaf    outbound.Outbound
-	chain   []string // leaf first
+	way     []outbound.Outbound // from the target to leaf
+	chain   []string            // leaf first
 	provs   []string
 	program *rule.Program // that rule is in: a list of sub-rules after a rematch
 	rule    int           // None outside of rule mode and when nothing matched
@@ -174,7 +175,7 @@ func decided(target outbound.Outbound, f *flow.Flow, m Mode) route {
 
 // wayOf is the way that the groups have chosen; they are asked once for a flow.
 func wayOf(leaf outbound.Outbound, chain []outbound.Outbound, m Mode) route {
-	r := route{leaf: leaf, rule: rule.None, mode: m}
+	r := route{leaf: leaf, way: chain, rule: rule.None, mode: m}
 	r.chain, r.provs = make([]string, len(chain)), make([]string, len(chain))
 	for j, o := range chain {
 		r.chain[len(chain)-1-j], r.provs[len(chain)-1-j] = o.Info().Name, o.Info().Provider

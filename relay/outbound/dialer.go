@@ -44,6 +44,13 @@ type Dialer struct {
 	Via func() (Outbound, error)
 }
 
+// Through is d with its connections made by via.
+func (d *Dialer) Through(via Outbound) *Dialer {
+	c := *d
+	c.Via = func() (Outbound, error) { return via, nil }
+	return &c
+}
+
 // Dial connects to to: at the best address of its name, where it has one. The address a rule has
 // looked up decides about the rule and not about the dial, which may use all of them.
 func (d *Dialer) Dial(ctx context.Context, to flow.Addr) (flow.Conn, error) {

@@ -16,6 +16,11 @@ type Direct struct {
 // NewDirect makes a direct outbound that dials with d.
 func NewDirect(info Info, d *Dialer) *Direct { return &Direct{info: info, dialer: d} }
 
+// Through returns the same node with its connections made by via.
+func (o *Direct) Through(via Outbound) Outbound {
+	return &Direct{info: o.info, dialer: o.dialer.Through(via)}
+}
+
 // Info implements Outbound.
 func (o *Direct) Info() *Info { return &o.info }
 

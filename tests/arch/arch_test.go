@@ -51,10 +51,11 @@ var allowed = map[string]string{
 	"relay/outbound/http":  "relay/flow relay/buf relay/sysnet relay/transport relay/protocol/* relay/outbound",
 	"relay/outbound/socks": "relay/flow relay/buf relay/sysnet relay/transport relay/protocol/* relay/outbound",
 	"relay/outbound/dns":   "relay/flow relay/outbound",
+	"relay/health":         "relay/flow relay/outbound",
 	"relay/group":          "relay/flow relay/outbound",
-	"relay/engine":         "relay/flow relay/buf relay/sysnet relay/rule relay/outbound relay/track relay/pump relay/nat",
+	"relay/engine":         "relay/flow relay/buf relay/sysnet relay/rule relay/outbound relay/group relay/track relay/pump relay/nat",
 	"relay":                "relay/*",
-	"impl":                 "gen/* relay/flow relay/rule relay/ruleset relay/engine relay/group relay/outbound relay/track relay/logs relay/config relay/sysnet relay/dns relay/dns/wire",
+	"impl":                 "gen/* relay/flow relay/rule relay/ruleset relay/engine relay/group relay/health relay/outbound relay/track relay/logs relay/config relay/sysnet relay/dns relay/dns/wire",
 	"cmd/switchyard":       "relay relay/config relay/fetch relay/logs relay/ruleset relay/state impl gen/*",
 }
 

@@ -110,6 +110,10 @@ var before = []struct {
 			"dns-hijack":["any:53"],"auto-route":false,"auto-detect-interface":false,"mtu":1400}}`)
 	}},
 	{`group-get-unicode`, func(h *home) { h.must("PUT", "/proxies/%E6%97%A5%E6%9C%AC%2F%E7%BB%84%201", `{"name":"Sel"}`) }},
+	{`proxy-get-urltest-fixed|group-delay-clears-fixed-even-on-400`, func(h *home) { h.must("PUT", "/proxies/Auto", `{"name":"http-ok"}`) }},
+	{`proxy-get-urltest-fixed-dead`, func(h *home) { h.must("PUT", "/proxies/Auto", `{"name":"socks-dead"}`) }},
+	{`proxy-get-fallback-fixed|proxy-delete-fallback`, func(h *home) { h.must("PUT", "/proxies/Fall", `{"name":"http-ok"}`) }},
+	{`proxy-get-fallback-fixed-dead`, func(h *home) { h.must("PUT", "/proxies/Fall", `{"name":"socks-dead"}`) }},
 	{`connections-entry-https|connection-(delete|get)-.*`, func(h *home) { h.connect("17890", "direct.test:18093", "") }},
 	{`connections-entry-http-plain`, func(h *home) {
 		_, _ = h.dial("17890").Write([]byte(h.text("GET http://direct.test:18080/ HTTP/1.1\r\nHost: direct.test:18080\r\n\r\n")))

@@ -34,13 +34,17 @@ type home struct {
 	dirty bool     // something may have changed since the last reset
 }
 
-var labPort = regexp.MustCompile(`\b1[15-9][0-9]{3}\b`)
+var labPort = regexp.MustCompile(`(\b|%3A)1[15-9][0-9]{3}\b`) // a colon may be escaped
 
 // text is recorded text as it is here: with our ports and folders.
 func (h *home) text(s string) string {
 	s = labPort.ReplaceAllStringFunc(s, func(port string) string {
+		port, escaped := strings.CutPrefix(port, "%3A")
 		if h.ports[port] == "" {
 			h.ports[port] = fmt.Sprint(testkit.FreePort(h.t))
+		}
+		if escaped {
+			return "%3A" + h.ports[port]
 		}
 		return h.ports[port]
 	})
@@ -60,7 +64,16 @@ func startHome(t *testing.T, s *servers, config string) *home {
 	h.BaseURL = "http://" + h.addr("19090") // the log also names the Unix socket
 	copyFiles(t, s.home, h.Home)
 	h.loadProviders()
+	h.testNodes()
 	return h
+}
+
+// testNodes lets the groups that choose by themselves know which of their members are dead.
+func (h *home) testNodes() {
+	h.t.Helper()
+	test := "/delay?timeout=5000&url=" + url.QueryEscape("http://"+h.addr("18080")+"/generate_204")
+	h.Do(h.t, "GET", "/group/Fall"+test, "") // there may be none
+	h.Do(h.t, "GET", "/group/Auto"+test, "")
 }
 
 // copyFiles copies what is in a home directory beside its configuration.
@@ -107,8 +120,8 @@ var laterKeys = []string{
 // laterGroupKeys are keys of groups that this version refuses.
 var laterGroupKeys = []string{"use", "filter", "exclude-filter", "include-all"}
 
-// reduce takes out of the lab's configuration what this version has not got. Groups of later types
-// become groups that are picked by hand, so that names and order stay.
+// reduce takes out of the lab's configuration what this version has not got. Names and order of groups
+// stay.
 func reduce(t *testing.T, config []byte) string {
 	t.Helper()
 	var doc yaml.Node
@@ -118,7 +131,6 @@ func reduce(t *testing.T, config []byte) string {
 	root := doc.Content[0]
 	remove(root, laterKeys)
 	for _, g := range value(root, "proxy-groups").Content {
-		value(g, "type").Value = "select"
 		remove(g, laterGroupKeys)
 		if value(g, "proxies") == nil {
 			g.Content = append(g.Content, scalar("proxies"),
@@ -175,7 +187,10 @@ func (h *home) reset() {
 	h.files.restore()
 	h.must("DELETE", "/connections", "")
 	h.must("PUT", "/configs?force=true", "{}")
-	for group, member := range map[string]string{"Sel": "socks-ok", "Auto": "socks-ok", "GLOBAL": "DIRECT", "%E6%97%A5%E6%9C%AC%2F%E7%BB%84%201": "DIRECT"} {
+	for _, group := range []string{"Auto", "Fall"} {
+		h.Do(h.t, "DELETE", "/proxies/"+group, "") // there may be none
+	}
+	for group, member := range map[string]string{"Sel": "socks-ok", "GLOBAL": "DIRECT", "%E6%97%A5%E6%9C%AC%2F%E7%BB%84%201": "DIRECT"} {
 		if status, _ := h.Do(h.t, "GET", "/group/"+group, ""); status == 200 {
 			h.must("PUT", "/proxies/"+group, `{"name":"`+member+`"}`)
 		}

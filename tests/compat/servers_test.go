@@ -56,9 +56,9 @@ func startServers(t *testing.T, lab string) *servers {
 			}
 		}()
 	}
-	serve("18080", func(c net.Conn) { // an origin that reads a request and keeps the client waiting
-		if _, err := http.ReadRequest(bufio.NewReader(c)); err == nil {
-			<-held
+	serve("18080", func(c net.Conn) {
+		if r, err := http.ReadRequest(bufio.NewReader(c)); err == nil {
+			answerTest(c, r.URL.Path, held)
 		}
 	})
 	serve("18093", echo)
@@ -71,9 +71,36 @@ func startServers(t *testing.T, lab string) *servers {
 	return s
 }
 
+// answerTest answers one request as the path says: /slow/MS, /slowst/MS/STATUS, /status/STATUS,
+// /generate_204 or /close. Any other keeps the client waiting.
+func answerTest(c net.Conn, path string, held <-chan struct{}) {
+	word, rest, _ := strings.Cut(strings.TrimPrefix(path, "/"), "/")
+	ms, status := 0, 204
+	switch word {
+	case "close":
+		return
+	case "generate_204":
+	case "slow":
+		_, _ = fmt.Sscanf(rest, "%d", &ms)
+	case "slowst":
+		_, _ = fmt.Sscanf(rest, "%d/%d", &ms, &status)
+	case "status":
+		_, _ = fmt.Sscanf(rest, "%d", &status)
+	default:
+		<-held
+		return
+	}
+	select {
+	case <-held:
+	case <-time.After(time.Duration(ms) * time.Millisecond):
+	}
+	fmt.Fprintf(c, "HTTP/1.1 %d x\r\nContent-Length: 0\r\nConnection: close\r\n\r\n", status)
+}
+
 func echo(c net.Conn) { _, _ = io.Copy(c, c) }
 
-// socks speaks enough SOCKS5 to be connected through; the lab sent every name to one origin.
+// socks speaks enough SOCKS5 to be connected through; the lab sent every name to one origin, and what
+// is an address there.
 func socks(c net.Conn, origin string) {
 	r := bufio.NewReader(c)
 	head := make([]byte, 2)
@@ -85,11 +112,18 @@ func socks(c net.Conn, origin string) {
 	}
 	_, _ = c.Write([]byte{5, 0})
 	ask := make([]byte, 5)
-	if _, err := io.ReadFull(r, ask); err != nil || ask[3] != 3 {
+	if _, err := io.ReadFull(r, ask); err != nil || ask[3] != 1 && ask[3] != 3 {
 		return
 	}
-	if _, err := r.Discard(int(ask[4]) + 2); err != nil {
+	rest := make([]byte, int(ask[4])+2)
+	if ask[3] == 1 {
+		rest = rest[:3+2]
+	}
+	if _, err := io.ReadFull(r, rest); err != nil {
 		return
+	}
+	if ask[3] == 1 {
+		origin = fmt.Sprint(int(rest[3])<<8 | int(rest[4]))
 	}
 	forward(c, r, origin, "\x05\x00\x00\x01\x7f\x00\x00\x01\x00\x00")
 }
@@ -97,8 +131,12 @@ func socks(c net.Conn, origin string) {
 // httpProxy answers CONNECT.
 func httpProxy(c net.Conn, origin string) {
 	r := bufio.NewReader(c)
-	if req, err := http.ReadRequest(r); err != nil || req.Method != http.MethodConnect {
+	req, err := http.ReadRequest(r)
+	if err != nil || req.Method != http.MethodConnect {
 		return
+	}
+	if host, port, _ := net.SplitHostPort(req.Host); net.ParseIP(host) != nil {
+		origin = port
 	}
 	forward(c, r, origin, "HTTP/1.1 200 OK\r\n\r\n")
 }

@@ -41,7 +41,9 @@ proxies:
   - {name: .., type: direct}
 proxy-groups:
   - {name: Pick, type: select, proxies: [Tokyo 01, a/b, 日本 🇯🇵 01, 100%, 'x?y#z', ..]}
-  - {name: Auto, type: select, proxies: [Tokyo 01, a/b, Pick]}
+  - {name: Auto, type: url-test, url: 'http://127.0.0.1:1/', proxies: [Tokyo 01, a/b, Pick]}
+  - {name: First, type: fallback, url: 'http://127.0.0.1:1/', expected-status: 204, proxies: [Tokyo 01, a/b]}
+  - {name: Turns, type: load-balance, url: 'http://127.0.0.1:1/', proxies: [Tokyo 01, a/b]}
 rule-providers:
   sites: {type: inline, behavior: classical, payload: ['DOMAIN-SUFFIX,example.test', 'FOO,bar']}
   dead: {type: http, behavior: domain, url: 'http://127.0.0.1:1/list', path: dead.txt}
@@ -125,6 +127,7 @@ func (d *daemon) do(t *testing.T, method, target, body, authorization string) (s
 // told are the codes of answers of 500 and above that are no fault of the daemon.
 var told = []api.ErrorCode{
 	api.ErrorCodeApplyFailed, api.ErrorCodeUpdateFailed, api.ErrorCodeDNSDisabled, api.ErrorCodeResolveFailed, api.ErrorCodeQueryInvalid,
+	api.ErrorCodeTestFailed, api.ErrorCodeTestTimeout,
 }
 
 // TestCasesAnswered sends every request made from the contract: a defect is 400, a valid request
@@ -170,7 +173,8 @@ func TestUnauthorized(t *testing.T) {
 			}
 		}
 		// A token in the query is for WebSockets alone.
-		if status, _ := d.do(t, o.Method, c.Target+"?token="+d.Secret, c.Body, ""); status != 401 {
+		path, _, _ := strings.Cut(c.Target, "?")
+		if status, _ := d.do(t, o.Method, path+"?token="+d.Secret, c.Body, ""); status != 401 {
 			t.Errorf("%s %s with a token: %d", o.Method, c.Target, status)
 		}
 	}
@@ -184,7 +188,8 @@ func TestSlash(t *testing.T) {
 		if o.Path == "/" {
 			continue
 		}
-		status, e := d.do(t, o.Method, c.Target+"/", c.Body, "Bearer "+d.Secret)
+		path, query, _ := strings.Cut(c.Target, "?")
+		status, e := d.do(t, o.Method, path+"/?"+query, c.Body, "Bearer "+d.Secret)
 		found := status != 404 || e.Code == api.ErrorCodeNotFound
 		if found != o.Slashed() {
 			t.Errorf("%s %s/: %d", o.Method, c.Target, status)

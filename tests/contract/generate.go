@@ -22,16 +22,19 @@ type Case struct {
 
 // Cases makes requests for o: valid ones that try every parameter and member, and one per defect.
 func Cases(o *Operation) []Case {
-	g := &generator{o: o, path: map[string]string{}}
+	g := &generator{o: o, path: map[string]string{}, query: url.Values{}}
 	for _, p := range o.Parameters() {
-		if p.In == openapi3.ParameterInPath {
+		switch {
+		case p.In == openapi3.ParameterInPath:
 			g.path[p.Name] = url.PathEscape(fmt.Sprint(p.Example))
+		case p.Required:
+			g.query.Set(p.Name, fmt.Sprint(p.Example))
 		}
 	}
 	if m := o.Body(); m != nil {
 		g.body = encode(m.Example)
 	}
-	g.add("example", true, "", g.body)
+	g.add("example", true, "", "", g.body)
 	for _, p := range o.Parameters() {
 		if p.In == openapi3.ParameterInPath {
 			g.pathCases(p)
@@ -48,17 +51,23 @@ func Cases(o *Operation) []Case {
 type generator struct {
 	o     *Operation
 	path  map[string]string // the valid values, escaped
+	query url.Values        // the required parameters, valid
 	body  string            // a valid one
 	cases []Case
 }
 
-func (g *generator) add(name string, valid bool, query, body string) {
+// add adds a case whose query is the required parameters, the one called parameter as value.
+func (g *generator) add(name string, valid bool, parameter, value, body string) {
 	target := g.o.Path
 	for k, v := range g.path {
 		target = strings.Replace(target, "{"+k+"}", v, 1)
 	}
-	if query != "" {
-		target += "?" + query
+	query := maps.Clone(g.query)
+	if parameter != "" {
+		query.Set(parameter, value)
+	}
+	if len(query) > 0 {
+		target += "?" + query.Encode()
 	}
 	g.cases = append(g.cases, Case{g.o, name, target, body, valid})
 }
@@ -67,7 +76,7 @@ func (g *generator) pathCases(p *openapi3.Parameter) {
 	good := g.path[p.Name]
 	f := func(name string, valid bool, raw string) {
 		g.path[p.Name] = raw
-		g.add(p.Name+" "+name, valid, "", g.body)
+		g.add(p.Name+" "+name, valid, "", "", g.body)
 	}
 	for _, s := range []string{"a/b", "日本 🇯🇵 01", "100%", "x?y#z", "a+b"} {
 		f(s, true, url.PathEscape(s))
@@ -86,9 +95,16 @@ func (g *generator) pathCases(p *openapi3.Parameter) {
 
 func (g *generator) queryCases(p *openapi3.Parameter) {
 	f := func(name string, valid bool, v any) {
-		g.add(p.Name+" "+name, valid, p.Name+"="+url.QueryEscape(fmt.Sprint(v)), g.body)
+		g.add(p.Name+" "+name, valid, p.Name, fmt.Sprint(v), g.body)
 	}
-	f("empty", true, "")
+	f("empty", !p.Required, "")
+	if p.Required {
+		query := g.query
+		g.query = maps.Clone(query)
+		delete(g.query, p.Name)
+		g.add(p.Name+" missing", false, "", "", g.body)
+		g.query = query
+	}
 	f("example", true, p.Example)
 	s := p.Schema.Value
 	lenient := p.Extensions["x-lenient"] == true
@@ -119,7 +135,7 @@ func (g *generator) queryCases(p *openapi3.Parameter) {
 	if s.Type.Is("boolean") {
 		f("word", lenient, "abc")
 	}
-	g.add("unknown parameter", true, "no-such-parameter=1", g.body)
+	g.add("unknown parameter", true, "no-such-parameter", "1", g.body)
 }
 
 func (g *generator) bodyCases(s *openapi3.Schema) {
@@ -127,20 +143,20 @@ func (g *generator) bodyCases(s *openapi3.Schema) {
 		"empty": "", "not JSON": "nope", "cut": `{"a":`, "array": `[]`, "string": `"x"`,
 		"number": `1`, "blank": " ",
 	} {
-		g.add("body "+name, false, "", raw)
+		g.add("body "+name, false, "", "", raw)
 	}
 	if len(s.Required) == 0 {
-		g.add("body {}", true, "", `{}`)
-		g.add("body null", true, "", `null`)
+		g.add("body {}", true, "", "", `{}`)
+		g.add("body null", true, "", "", `null`)
 	}
 	if s.AdditionalProperties.Schema == nil { // else no member is unknown
 		more := strings.TrimSuffix(g.body, "}") + `,"no-such-member":[1]}`
-		g.add("body with an unknown member", true, "", more)
+		g.add("body with an unknown member", true, "", "", more)
 	} else {
-		g.add("body with a member of another type", false, "", `{"0":[1]}`)
-		g.add("body with a member that is null", false, "", `{"0":null}`)
+		g.add("body with a member of another type", false, "", "", `{"0":[1]}`)
+		g.add("body with a member that is null", false, "", "", `{"0":null}`)
 	}
-	g.add("body with more behind it", true, "", g.body+" trailing")
+	g.add("body with more behind it", true, "", "", g.body+" trailing")
 	g.memberCases(s, func(member string) string { return member }, "")
 }
 
@@ -150,16 +166,16 @@ func (g *generator) memberCases(s *openapi3.Schema, wrap func(string) string, at
 		p := s.Properties[name].Value
 		f := func(what string, valid bool, v any) {
 			b, _ := json.Marshal(map[string]any{name: v})
-			g.add(at+name+" "+what, valid, "", wrap(string(b)))
+			g.add(at+name+" "+what, valid, "", "", wrap(string(b)))
 		}
 		required := slices.Contains(s.Required, name)
 		f("null", !required, nil)
 		if required {
-			g.add(at+name+" missing", false, "", wrap(`{}`))
+			g.add(at+name+" missing", false, "", "", wrap(`{}`))
 		}
 		upper, _ := json.Marshal(map[string]any{strings.ToUpper(name): valid(p)})
 		f("valid", true, valid(p))
-		g.add(at+name+" in upper case", true, "", wrap(string(upper)))
+		g.add(at+name+" in upper case", true, "", "", wrap(string(upper)))
 		for _, wrong := range wrongTypes(p) {
 			f(fmt.Sprintf("as %T", wrong), false, wrong)
 		}

@@ -45,6 +45,13 @@ func New(c Config) *Proxy {
 	return &Proxy{c: c, tail: b.String()}
 }
 
+// Through returns the same node with its server dialed through via.
+func (p *Proxy) Through(via outbound.Outbound) outbound.Outbound {
+	c := *p
+	c.c.Server.Dialer = p.c.Server.Dialer.Through(via)
+	return &c
+}
+
 // Info implements outbound.Outbound.
 func (p *Proxy) Info() *outbound.Info { return &p.c.Info }
 

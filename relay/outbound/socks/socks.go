@@ -26,6 +26,13 @@ type Proxy struct{ c Config }
 // New makes the outbound; it opens nothing.
 func New(c Config) *Proxy { return &Proxy{c: c} }
 
+// Through returns the same node with its server dialed through via.
+func (p *Proxy) Through(via outbound.Outbound) outbound.Outbound {
+	c := *p
+	c.c.Server.Dialer = p.c.Server.Dialer.Through(via)
+	return &c
+}
+
 // Info implements outbound.Outbound.
 func (p *Proxy) Info() *outbound.Info { return &p.c.Info }
 

@@ -1,0 +1,52 @@
+package group
+
+import "time"
+
+// URLTest is a group that takes the fastest member.
+type URLTest struct {
+	deciding
+	fastest string // the member that was taken last, without a pin
+	taken   bool
+}
+
+// NewURLTest makes the group.
+func NewURLTest(c Config) *URLTest {
+	g := new(URLTest)
+	g.choose = g.fast
+	g.start(c, "URLTest")
+	return g
+}
+
+// fast is the pinned member while it is alive, else the fastest. The one that was taken last stays
+// unless it is dead, gone, or slower than the fastest by more than the tolerance. With all dead it is
+// the first.
+func (g *URLTest) fast(s *set) int {
+	last := -1
+	if g.taken {
+		last = s.index(g.fastest, -1)
+	}
+	best, bestDelay, lastDelay := -1, 0, -1
+	for i := range s.all {
+		alive, d := g.c.Tests.Result(s.all[i].info, g.c.TestURL)
+		if !alive {
+			continue
+		}
+		if i == last {
+			lastDelay = int(d)
+		}
+		if best < 0 || int(d) < bestDelay {
+			best, bestDelay = i, int(d)
+		}
+	}
+	switch {
+	case best < 0:
+		best = 0
+	case lastDelay >= 0 && time.Duration(lastDelay-bestDelay)*time.Millisecond <= g.c.Tolerance:
+		best = last
+	}
+	g.fastest, g.taken = s.all[best].info.Name, true
+	if i, ok := s.byName[g.pin]; ok && g.pin != "" && g.alive(&s.all[i]) {
+		return i
+	}
+	return best
+}
