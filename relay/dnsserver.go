@@ -199,8 +199,13 @@ func (s *dnsService) own(a netip.AddrPort) bool {
 	if l == nil || l.Port() != a.Port() {
 		return false
 	}
-	if !l.Addr().IsUnspecified() || a.Addr().IsLoopback() {
-		return l.Addr().IsUnspecified() || l.Addr() == a.Addr()
+	switch {
+	case !l.Addr().IsUnspecified():
+		return l.Addr() == a.Addr()
+	case l.Addr().Is4() && !a.Addr().Is4():
+		return false
+	case a.Addr().IsLoopback(), a.Addr().IsUnspecified():
+		return true
 	}
 	addrs, err := net.InterfaceAddrs()
 	return err == nil && slices.ContainsFunc(addrs, func(own net.Addr) bool {

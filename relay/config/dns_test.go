@@ -64,10 +64,11 @@ func TestDNSDiagnostics(t *testing.T) {
 	const own = "this is dns.listen: the server would ask itself"
 	f("dns: {enable: true, listen: '127.0.0.1:53', nameserver: [127.0.0.1, 'tcp://127.0.0.1', '127.0.0.1#eth0', 'tls://127.0.0.1:53', 127.0.0.2, '127.0.0.1:54']}",
 		"f:1:58: error: dns.nameserver[0]: "+own, "f:1:69: error: dns.nameserver[1]: "+own)
-	for _, all := range []string{":53", "0.0.0.0:53", "[::]:53"} {
+	for _, all := range []string{":53", "[::]:53"} {
 		f("  listen: '"+all+"'\n  direct-nameserver: [127.0.0.2, '[::1]', 192.0.2.1]",
 			"f:5:23: error: dns.direct-nameserver[0]: "+own, "f:5:34: error: dns.direct-nameserver[1]: "+own)
 	}
+	f("  listen: 0.0.0.0:53\n  direct-nameserver: [127.0.0.2, '[::1]', 192.0.2.1]", "f:5:23: error: dns.direct-nameserver[0]: "+own)
 	// Policies.
 	f("  nameserver-policy:\n    '+.a.test': zz://a\n    'geosite:': 1.1.1.1\n    'rule-set:nmes': 1.1.1.1\n    'rule-set:ips': 1.1.1.1\n"+
 		"    'a..b': 1.1.1.1\n    'b.test': []\n    'c.test,+.d.test': [1.1.1.1, 'tls://x:0']\n    'rule-set:names, names': system\n"+

@@ -155,12 +155,14 @@ func (k *dnsCheck) node(at Pos, path string, s *nameserver.Server, p *Proxy) {
 func (k *dnsCheck) own(s *nameserver.Server) bool {
 	listen, err := netip.ParseAddrPort(k.c.DNS.Listen)
 	if strings.HasPrefix(k.c.DNS.Listen, ":") {
-		listen, err = netip.ParseAddrPort("0.0.0.0" + k.c.DNS.Listen)
+		listen, err = netip.ParseAddrPort("[::]" + k.c.DNS.Listen) // both families
 	}
 	if err != nil || s.Via != "" || s.Scheme > nameserver.TCP || s.Addr.Port != listen.Port() || listen.Port() == 0 {
 		return false
 	}
-	return s.Addr.IP == listen.Addr() || listen.Addr().IsUnspecified() && s.Addr.IP.IsLoopback()
+	ip := s.Addr.IP
+	return ip == listen.Addr() || listen.Addr().IsUnspecified() &&
+		(ip.IsLoopback() || ip.IsUnspecified()) && (ip.Is4() || listen.Addr().Is6())
 }
 
 func (k *dnsCheck) policy(path string, p NameserverPolicy) {

@@ -2,6 +2,7 @@ package dns
 
 import (
 	"context"
+	"errors"
 	"net/netip"
 	"time"
 
@@ -76,6 +77,8 @@ func (r *Resolver) withFallback(ctx context.Context, q *wire.Query, name *match.
 		case first == nil: // the second opinion is none: the first may come yet
 		case first.err == nil && len(first.answer.Addrs) == 0:
 			return first.answer, nil // there is no address, says the only one who says anything
+		case first.err == nil && errors.Is(second.err, ErrLoop):
+			return first.answer, nil // which the way to the second ones is made of
 		default:
 			return nil, second.err
 		}

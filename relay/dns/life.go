@@ -2,6 +2,7 @@ package dns
 
 import (
 	"context"
+	"log/slog"
 	"sync"
 )
 
@@ -12,6 +13,7 @@ type Life struct {
 	mu      sync.Mutex
 	closed  bool
 	waits   waits
+	looped  rarely
 	running sync.WaitGroup // added to under mu, or by what it counts already
 }
 
@@ -40,4 +42,13 @@ func (l *Life) enter(f func()) bool {
 	}
 	l.running.Go(f)
 	return true
+}
+
+// logLoop says at times that a server can only be reached through itself. A way round has many servers, and
+// each question may find another of them: one line a minute is for all.
+func (l *Life) logLoop(log *slog.Logger, s *Server) {
+	if l.looped.due() {
+		log.Error("a name server can only be reached by asking it: give it an address in place of a name, or let another server resolve the proxy's name (proxy-server-nameserver)",
+			"server", s.Spec.String())
+	}
 }

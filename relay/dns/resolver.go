@@ -48,8 +48,8 @@ type Server struct {
 	Spec     *nameserver.Server
 	Upstream upstream.Upstream
 
-	plainUntil                atomic.Int64 // it does not understand EDNS; in Unix seconds
-	loopLogged, failureLogged rarely
+	plainUntil    atomic.Int64 // it does not understand EDNS; in Unix seconds
+	failureLogged rarely
 }
 
 // rarely is when something was last logged, in Unix seconds: the same is not said more than once a
@@ -243,7 +243,7 @@ func (r *Resolver) fly(ctx context.Context, f *flight, q *wire.Query) {
 		r.c.Cache.Put(q.Key(), f.answer, r.c.Cache.Now(), since)
 	}
 	if loop := (*loopError)(nil); errors.As(f.err, &loop) { // and nobody else could help
-		loop.server.logLoop(r.c.Log)
+		r.c.Life.logLoop(r.c.Log, loop.server)
 	}
 }
 
@@ -392,14 +392,6 @@ func (e *loopError) Error() string { return e.server.Spec.String() + ": " + ErrL
 
 // Unwrap returns ErrLoop.
 func (e *loopError) Unwrap() error { return ErrLoop }
-
-// logLoop says at times that s can only be reached through itself.
-func (s *Server) logLoop(log *slog.Logger) {
-	if s.loopLogged.due() {
-		log.Error("a name server can only be reached by asking it: give it an address in place of a name, or let another server resolve the proxy's name (proxy-server-nameserver)",
-			"server", s.Spec.String())
-	}
-}
 
 // logFailure says at times that s does not answer, unless the answer is not needed any more.
 func (s *Server) logFailure(ctx context.Context, log *slog.Logger, err error) {

@@ -89,6 +89,13 @@ func TestLoops(t *testing.T) {
 		c.Servers = servers(t, through("node.test", &b, yes))
 		return newResolver(t, c)
 	})
+	// The second opinion is behind a name about which it would be asked: then the first one is all there is.
+	f(nil, 0, func(c Config) (r *Resolver) {
+		c.Servers = servers(t, says(miekg.RcodeSuccess, "@ 60 A 10.0.0.1"))
+		c.Fallback = &Fallback{Servers: servers(t, through("node.test", &r, yes)), Doubts: netip.MustParsePrefix("10.0.0.0/8").Contains}
+		r = newResolver(t, c)
+		return r
+	})
 	// The second opinion alone needs itself, and is asked at once.
 	f(nil, 0, func(c Config) (r *Resolver) {
 		c.Servers = servers(t, yes.after(0))

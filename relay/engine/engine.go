@@ -174,6 +174,16 @@ type resolver interface {
 	Resolve(ctx context.Context, host string) ([]netip.Addr, error)
 }
 
+// sentTo is what leaf sends datagrams of f to. An address that was looked up here for rules means nothing
+// where a proxy is given the name: answers come from what it finds.
+func sentTo(leaf outbound.Outbound, f *flow.Flow) flow.Addr {
+	to := f.Target()
+	if _, here := leaf.(resolver); !here && to.Host != "" {
+		to.IP = netip.Addr{}
+	}
+	return to
+}
+
 // locate fills in the address that datagrams of f go to, before the flow is shown.
 func locate(ctx context.Context, leaf outbound.Outbound, f *flow.Flow) error {
 	r, ok := leaf.(resolver)
@@ -227,7 +237,7 @@ func (e *Engine) openPacket(ctx context.Context, f *flow.Flow, dial nat.Dial, en
 	e.Table.Open(entry, end)
 	e.logFlow(ctx, f, &r)
 	return &nat.Session{
-		To: f.Target(), Conn: conn, Up: &entry.Up, Down: &entry.Down,
+		To: sentTo(r.leaf, f), Conn: conn, Up: &entry.Up, Down: &entry.Down,
 		Closed: func(idle bool) {
 			reason := track.Done
 			if idle {

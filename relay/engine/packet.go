@@ -39,6 +39,7 @@ func (e *Engine) openOwn(ctx context.Context, f *flow.Flow, r *route, err error)
 		e.logFailure(ctx, f, r, err)
 		return nil, err
 	}
+	f.To = sentTo(r.leaf, f)
 	c := &ownPackets{PacketConn: conn, engine: e, entry: r.entry(f)}
 	e.Table.Open(c.entry, func() { _ = conn.Close() })
 	e.logFlow(ctx, f, r)

@@ -14,6 +14,8 @@ import (
 	"path/filepath"
 	"syscall"
 	"time"
+
+	"github.com/switchyard-proxy/switchyard/tests/port"
 )
 
 // proxy is a peer that runs, with a directory and a process group of its own.
@@ -123,17 +125,18 @@ func self(ctx context.Context, role string) (*exec.Cmd, error) {
 	return cmd, nil
 }
 
-// freePorts returns n ports of 127.0.0.1 that are free now. All are taken at once, so that they
-// differ.
+// freePorts returns n ports of 127.0.0.1 that are free now, for TCP and UDP. All are taken at once, so that
+// they differ.
 func freePorts(n int) ([]netip.AddrPort, error) {
 	var free []netip.AddrPort
 	for range n {
-		l, err := net.Listen("tcp", "127.0.0.1:0")
+		tcp, udp, err := port.Listen()
 		if err != nil {
 			return nil, err
 		}
-		defer l.Close()
-		free = append(free, addrOf(l))
+		defer tcp.Close()
+		defer udp.Close()
+		free = append(free, addrOf(tcp))
 	}
 	return free, nil
 }

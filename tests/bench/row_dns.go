@@ -12,6 +12,8 @@ import (
 
 	"github.com/miekg/dns"
 	"golang.org/x/net/ipv4"
+
+	"github.com/switchyard-proxy/switchyard/tests/port"
 )
 
 // dnsRows ask for the addresses of names that the server knows already. Nobody else has fake
@@ -47,13 +49,8 @@ var namesAddr = netip.AddrFrom4([4]byte{192, 0, 2, 1})
 
 // serveNames is the name server of the origin.
 func serveNames() (netip.AddrPort, func(), error) {
-	udp, err := net.ListenPacket("udp", "127.0.0.1:0")
+	tcp, udp, err := port.Listen()
 	if err != nil {
-		return netip.AddrPort{}, nil, err
-	}
-	tcp, err := net.Listen("tcp", udp.LocalAddr().String())
-	if err != nil {
-		udp.Close()
 		return netip.AddrPort{}, nil, err
 	}
 	answer := dns.HandlerFunc(func(w dns.ResponseWriter, q *dns.Msg) {

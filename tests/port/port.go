@@ -19,20 +19,35 @@ const (
 // Free returns a port of 127.0.0.1 that nobody has now, for TCP and UDP.
 func Free(t testing.TB) int {
 	t.Helper()
+	n, err := Find()
+	if err != nil {
+		t.Fatal(err)
+	}
+	return n
+}
+
+// Find is Free for those who have no test.
+func Find() (int, error) {
+	tcp, udp, err := Listen()
+	if err != nil {
+		return 0, err
+	}
+	defer tcp.Close()
+	defer udp.Close()
+	return tcp.Addr().(*net.TCPAddr).Port, nil
+}
+
+// Listen takes a port of 127.0.0.1 for both.
+func Listen() (tcp net.Listener, udp net.PacketConn, err error) {
 	for range tries {
-		n := lowest + rand.IntN(highest-lowest)
-		addr := fmt.Sprintf("127.0.0.1:%d", n)
-		tcp, err := net.Listen("tcp", addr)
-		if err != nil {
+		addr := fmt.Sprintf("127.0.0.1:%d", lowest+rand.IntN(highest-lowest))
+		if tcp, err = net.Listen("tcp", addr); err != nil {
 			continue
 		}
-		udp, err := net.ListenPacket("udp", addr)
-		_ = tcp.Close()
-		if err == nil {
-			_ = udp.Close()
-			return n
+		if udp, err = net.ListenPacket("udp", addr); err == nil {
+			return tcp, udp, nil
 		}
+		_ = tcp.Close()
 	}
-	t.Fatal("no port is free")
-	return 0
+	return nil, nil, fmt.Errorf("no port is free: %w", err)
 }

@@ -249,11 +249,7 @@ func Scan(p []byte) (*Answer, error) {
 	}
 	a := &Answer{}
 	at := HeaderSize + len(asked)
-	var name [MaxName]byte
-	s := scan{
-		answer: a, p: p, questionEnd: HeaderSize + len(asked),
-		names: []string{string(expandName(name[:0], p, HeaderSize))},
-	}
+	s := scan{answer: a, p: p, questionEnd: HeaderSize + len(asked)}
 	end := -1 // of what is kept: EDNS and what is behind it is not
 	for section, counter := range []int{6, 8, 10} {
 		n := int(binary.BigEndian.Uint16(p[counter:]))
@@ -286,6 +282,7 @@ func Scan(p []byte) (*Answer, error) {
 		binary.BigEndian.PutUint16(p[10:], uint16(s.extra))
 	}
 	a.Wire = p[:end:end]
+	a.Addrs = s.own()
 	a.TTL = s.life()
 	for len(a.ttls) > 0 && int(a.ttls[len(a.ttls)-1]) >= end {
 		a.ttls = a.ttls[:len(a.ttls)-1]
@@ -301,7 +298,8 @@ type scan struct {
 	answer      *Answer
 	p           []byte
 	questionEnd int
-	names       []string // the one that was asked for, and its aliases
+	aliases     []alias
+	addrs       []address
 	opt         bool
 	extra       int // records in front of EDNS
 	positive    bool
@@ -339,24 +337,49 @@ func tameTTL(ttl uint32) uint32 {
 // maxAliases is how many aliases of a name are followed.
 const maxAliases = 16
 
-// follow notes an address of the name that was asked for, or another name for it. Records of other names
-// are passed on and mean nothing.
+// alias is what a CNAME says of its owner, and address what an A or AAAA says.
+type (
+	alias   struct{ owner, target string }
+	address struct {
+		owner string
+		ip    netip.Addr
+	}
+)
+
+// follow notes an alias or an address among the answers.
 func (s *scan) follow(r *record) {
 	if r.class != ClassIN || r.kind != TypeA && r.kind != TypeAAAA && r.kind != TypeCNAME {
 		return
 	}
 	var buf [MaxName]byte
-	if owner := expandName(buf[:0], s.p, r.at); !slices.ContainsFunc(s.names, func(n string) bool { return n == string(owner) }) {
-		return
-	}
+	owner := string(expandName(buf[:0], s.p, r.at))
 	if r.kind == TypeCNAME {
-		if len(s.names) < maxAliases {
-			s.names = append(s.names, string(expandName(buf[:0], s.p, r.dataAt)))
-		}
+		s.aliases = append(s.aliases, alias{owner, string(expandName(buf[:0], s.p, r.dataAt))})
 		return
 	}
 	ip, _ := netip.AddrFromSlice(r.data)
-	s.answer.Addrs = append(s.answer.Addrs, ip)
+	s.addrs = append(s.addrs, address{owner, ip})
+}
+
+// own are the addresses of the name that was asked for, and of those that it leads to, in whatever order the
+// records stand. Records of other names are passed on and mean nothing.
+func (s *scan) own() (list []netip.Addr) {
+	var buf [MaxName]byte
+	names := []string{string(expandName(buf[:0], s.p, HeaderSize))}
+	for more := true; more; {
+		more = false
+		for _, a := range s.aliases {
+			if len(names) < maxAliases && slices.Contains(names, a.owner) && !slices.Contains(names, a.target) {
+				names, more = append(names, a.target), true
+			}
+		}
+	}
+	for _, a := range s.addrs {
+		if slices.Contains(names, a.owner) {
+			list = append(list, a.ip)
+		}
+	}
+	return list
 }
 
 // expandName appends the name at at, which skipName has judged, in lower case and without pointers.

@@ -215,6 +215,10 @@ func TestAddrs(t *testing.T) {
 	if len(a.Addrs) != 2 || a.Addrs[0] != netip.MustParseAddr("192.0.2.1") || a.Addrs[1] != netip.MustParseAddr("192.0.2.2") {
 		t.Error(a.Addrs)
 	}
+	slices.Reverse(r.Answer) // some servers have another order
+	if a, err := wire.Scan(pack(t, r)); err != nil || len(a.Addrs) != 2 {
+		t.Errorf("the other way round: %v, %v", a.Addrs, err)
+	}
 	got := unpack(t, a.Wire)
 	if ttl := got.Answer[3].Header().Ttl; ttl != 0 {
 		t.Errorf("a time that is none is %d", ttl)
