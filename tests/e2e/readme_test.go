@@ -118,6 +118,18 @@ func TestREADME(t *testing.T) {
 			t.Error(body)
 		}
 	})
+	t.Run("delay", func(t *testing.T) {
+		if _, err := exec.LookPath("curl"); err != nil {
+			t.Skip("no curl")
+		}
+		web := httptest.NewServer(http.NotFoundHandler())
+		t.Cleanup(web.Close)
+		script, _, _ := strings.Cut(example(t, "README.md", "curl"), "\n") // where the API is
+		script += "\n" + strings.Replace(example(t, "README.md", "delay"), "https://www.gstatic.com", web.URL, 1)
+		if out := runCurl(t, d, script); !strings.HasPrefix(out, `{"DIRECT":`) {
+			t.Error(out)
+		}
+	})
 	t.Run("dns", func(t *testing.T) {
 		if _, err := exec.LookPath("curl"); err != nil {
 			t.Skip("no curl")
