@@ -5,6 +5,8 @@ import (
 	"context"
 	"crypto/x509"
 	"fmt"
+	"maps"
+	"reflect"
 	"slices"
 	"strings"
 	"time"
@@ -26,6 +28,8 @@ type builtGroup struct {
 	probe             health.Probe
 	interval, timeout time.Duration
 	lazy              bool
+	made              config.Group // what it was made of, without its place
+	members           []outbound.Outbound
 }
 
 // groups builds the groups, members first, and GLOBAL.
@@ -49,7 +53,13 @@ func (b *builder) groups(chosen map[string]string) {
 				members = append(members, o)
 			}
 		}
-		g := b.group(c, fmt.Sprintf("proxy-groups[%d]", i), members, chosen)
+		var empty outbound.Outbound
+		if sub, ok := index[c.EmptyFallback]; ok {
+			empty = make1(sub)
+		} else {
+			empty = b.Outbounds[c.EmptyFallback]
+		}
+		g := b.group(c, fmt.Sprintf("proxy-groups[%d]", i), members, empty, chosen)
 		built[c.Name] = g
 		return g
 	}
@@ -96,10 +106,20 @@ func (b *builder) checkDialers() {
 		way = way[:len(way)-1]
 		return false
 	}
+	reached := make(map[string]map[string]bool) // by dialer-proxy: all that it leads to
 	for i := range b.Config.Proxies {
 		p := &b.Config.Proxies[i]
 		first := b.Outbounds[p.DialerProxy]
 		if p.DialerProxy == "" || first == nil {
+			continue
+		}
+		if reached[p.DialerProxy] == nil {
+			way = way[:0]
+			clear(seen)
+			leads(first, "") // which is nobody: it goes everywhere
+			reached[p.DialerProxy] = maps.Clone(seen)
+		}
+		if !reached[p.DialerProxy][p.Name] {
 			continue
 		}
 		way = append(way[:0], p.Name)
@@ -110,23 +130,31 @@ func (b *builder) checkDialers() {
 	}
 }
 
-// group builds one group of its explicit members and those that it includes.
-func (b *builder) group(c *config.Group, path string, members []outbound.Outbound, chosen map[string]string) group.Group {
+// group builds one group of its explicit members and those that it includes, or keeps the one that is made of
+// the same: with its choice, its turn, and what is known of it. empty stands in for no members; nil is
+// COMPATIBLE.
+func (b *builder) group(c *config.Group, path string, members []outbound.Outbound, empty outbound.Outbound, chosen map[string]string) group.Group {
 	filter, err := group.NewFilter(c.Filter, c.ExcludeFilter, c.ExcludeType)
 	if err != nil {
 		b.report(c.Pos, path, err.Error())
 		filter, _ = group.NewFilter("", "", "")
 	}
+	filter.Slow = func(err error) { b.relay.log.Warn(fmt.Sprintf("group %q: %v", c.Name, err)) }
 	members = filter.Exclude(members)
 	if c.IncludeAll || c.IncludeAllProxies {
 		members = append(members, filter.Apply(b.proxiesByName())...)
 	}
 	if len(members) == 0 {
-		empty := c.EmptyFallback
-		if b.Outbounds[empty] == nil {
-			empty = "COMPATIBLE"
+		if empty == nil {
+			empty = b.Outbounds["COMPATIBLE"]
 		}
-		members = []outbound.Outbound{b.Outbounds[empty]}
+		members = []outbound.Outbound{empty}
+	}
+	made := *c
+	made.Pos, made.Proxies = config.Pos{}, nil // members say what they lead to
+	if old := b.keptGroup(&made, members); old != nil {
+		b.built = append(b.built, old)
+		return old.Group
 	}
 	expected, err := health.ParseStatus(c.ExpectedStatus)
 	if err != nil {
@@ -137,10 +165,14 @@ func (b *builder) group(c *config.Group, path string, members []outbound.Outboun
 	bg := &builtGroup{
 		probe:    health.Probe{URL: c.URL, Expected: expected, Unified: b.Config.UnifiedDelay},
 		interval: time.Duration(c.Interval) * time.Second, timeout: time.Duration(c.Timeout) * time.Millisecond, lazy: c.Lazy,
+		made: made, members: members,
 	}
-	if c.Type != "select" && c.Type != "relay" {
+	switch {
+	case c.Type != "select" && c.Type != "relay":
 		bg.probe.URL = cmp.Or(c.URL, testURL)
 		bg.interval = time.Duration(cmp.Or(c.Interval, testInterval)) * time.Second
+	case c.Interval > 0:
+		bg.probe.URL = cmp.Or(c.URL, testURL)
 	}
 	if bg.probe.URL != "" {
 		if err := health.CheckURL(bg.probe.URL); err != nil {
@@ -175,6 +207,19 @@ func (b *builder) group(c *config.Group, path string, members []outbound.Outboun
 	return bg.Group
 }
 
+// keptGroup is the group that runs and is made of the same, or nil.
+func (b *builder) keptGroup(made *config.Group, members []outbound.Outbound) *builtGroup {
+	if b.prev == nil || b.prev.Config.UnifiedDelay != b.Config.UnifiedDelay {
+		return nil
+	}
+	for _, old := range b.prev.built {
+		if old.made.Name == made.Name && reflect.DeepEqual(&old.made, made) && slices.Equal(old.members, members) {
+			return old
+		}
+	}
+	return nil
+}
+
 // proxiesByName are the nodes of the file, sorted.
 func (b *builder) proxiesByName() []outbound.Outbound {
 	names := make([]string, len(b.Config.Proxies))
@@ -198,7 +243,7 @@ func (b *builder) global(chosen map[string]string) group.Group {
 	for _, g := range b.Groups {
 		members = append(members, g)
 	}
-	return b.group(&config.Group{Name: "GLOBAL", Type: "select"}, "GLOBAL", members, chosen)
+	return b.group(&config.Group{Name: "GLOBAL", Type: "select"}, "GLOBAL", members, nil, chosen)
 }
 
 // check tests the members of a group soon.

@@ -74,6 +74,8 @@ func TestDiagnostics(t *testing.T) {
 	f("proxy-groups: [{name: g, type: select, proxies: [GLOBAL]}]", "f:1:16: error: proxy-groups[0]: groups contain themselves: g -> GLOBAL -> g")
 	f("proxy-groups: [{name: g, type: select, proxies: [DIRCT]}]", `f:1:50: error: proxy-groups[0].proxies[0]: no proxy or group is called "DIRCT" (did you mean "DIRECT"?)`)
 	f("proxy-groups: [{name: g, type: url-test, proxies: [DIRECT]}]", "")
+	f("proxy-groups: [{name: GLOBAL, type: select, include-all: true}]", "")
+	f("proxy-groups: [{name: g, type: select, include-all: true, empty-fallback: g}]", "f:1:16: error: proxy-groups[0]: groups contain themselves: g -> g")
 	f("proxy-groups: [{name: g, type: url-test, use: [p]}]", "f:1:16: error: proxy-groups[0].use: not supported yet")
 	f("proxy-groups: [{name: g, type: relay, proxies: [DIRECT]}]", "f:1:16: warning: proxy-groups[0].type: relay is deprecated by the family: dialer-proxy of a node does the same")
 	f("proxy-groups: [{name: g, type: select}]", "f:1:16: error: proxy-groups[0]: want members: proxies or use")

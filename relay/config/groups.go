@@ -20,8 +20,8 @@ type Group struct {
 	ExcludeFilter       string `key:"exclude-filter"`
 	ExcludeType         string `key:"exclude-type"`
 	URL                 string `key:"url"`
-	Interval            int    `key:"interval" range:"0-"` // seconds; 0 is the type's own
-	Timeout             int    `key:"timeout" range:"0-"`
+	Interval            int    `key:"interval" range:"0-2147483"` // seconds; 0 is the type's own
+	Timeout             int    `key:"timeout" range:"0-2147483"`
 	Lazy                bool   `key:"lazy"` // true where the file says nothing
 	ExpectedStatus      string `key:"expected-status"`
 	MaxFailedTimes      int    `key:"max-failed-times" range:"0-"`
@@ -30,7 +30,7 @@ type Group struct {
 	Icon                string `key:"icon"`
 	InterfaceName       string `key:"interface-name"`
 	RoutingMark         int    `key:"routing-mark" range:"0-4294967295"`
-	Tolerance           int    `key:"tolerance" range:"0-"`
+	Tolerance           int    `key:"tolerance" range:"0-65535"`
 	Strategy            string `key:"strategy" one:"consistent-hashing round-robin sticky-sessions"`
 	DefaultSelected     string `key:"default-selected"`
 	EmptyFallback       string `key:"empty-fallback"`
@@ -81,17 +81,22 @@ func (c *Config) checkGroups(d *decoder, names []string) {
 func (c *Config) members() map[string][]string {
 	next := make(map[string][]string, len(c.Groups)+1)
 	var global []string
+	own := false
 	for i := range c.Proxies {
 		global = append(global, c.Proxies[i].Name)
 	}
 	for i := range c.Groups {
 		g := &c.Groups[i]
+		own = own || g.Name == "GLOBAL"
 		global = append(global, g.Name)
 		for _, m := range g.Proxies {
 			next[g.Name] = append(next[g.Name], m.Name)
 		}
+		if g.EmptyFallback != "" {
+			next[g.Name] = append(next[g.Name], g.EmptyFallback)
+		}
 	}
-	if _, own := next["GLOBAL"]; !own {
+	if !own {
 		next["GLOBAL"] = global
 	}
 	return next

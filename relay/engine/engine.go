@@ -219,8 +219,11 @@ func (e *Engine) openPacket(ctx context.Context, f *flow.Flow, dial nat.Dial, en
 	r, err := e.route(ctx, s, f)
 	var conn flow.PacketConn
 	for tries := 0; err == nil; tries++ {
-		conn, err = dial(socketOf(&r, f), func() (flow.PacketConn, error) { return r.leaf.DialPacket(ctx, f) })
-		group.Tell(r.way, err)
+		conn, err = dial(socketOf(&r, f), func() (flow.PacketConn, error) {
+			c, err := r.leaf.DialPacket(ctx, f)
+			group.Tell(r.way, err)
+			return c, err
+		})
 		if !errors.Is(err, flow.ErrNoUDP) || r.rule == rule.None || tries == maxTries {
 			break
 		}

