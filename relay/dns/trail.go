@@ -76,8 +76,8 @@ func (w *waits) end(from, to any) {
 	}
 }
 
-// leads says whether from waits for to, or for something that does. A question waits for any of its servers:
-// it does when all of them do.
+// leads says whether from waits for to, or for something that does. A question that could still be answered
+// by another of its servers counts as waiting: else, once that one has failed, nobody would look again.
 func (w *waits) leads(from, to any, seen map[any]bool) bool {
 	if from == to {
 		return true
@@ -89,13 +89,12 @@ func (w *waits) leads(from, to any, seen map[any]bool) bool {
 		seen = make(map[any]bool)
 	}
 	seen[from] = true
-	_, question := from.(*flight)
 	for n := range w.next[from] {
-		if w.leads(n, to, seen) != question {
-			return !question
+		if w.leads(n, to, seen) {
+			return true
 		}
 	}
-	return question
+	return false
 }
 
 // loop is the error of one that would wait for itself: it is the server asked last.
