@@ -86,7 +86,7 @@ func TestCommandLine(t *testing.T) {
 	}
 	f(1, "proxies[0].server: want a host name", "-t", "-f", file("two.yaml", "proxies: [{name: x, type: http, server: 'a b'}]"))
 	f(1, "proxies[0]: a node of type http needs port", "-t", "-f", filepath.Join(dir, "two.yaml"))
-	notes := file("notes.yaml", "unified-delay: true\nexternal-ui: ui\ntun: {enable: false}\nbind-address: '[::]'\nallow-lan: true\n")
+	notes := file("notes.yaml", "external-ui-name: x\nexternal-ui: ui\ntun: {enable: false}\nbind-address: '[::]'\nallow-lan: true\n")
 	if code, out := command(t, nil, "-t", "-f", notes); code != 0 || strings.Count(out, "\n") != 4 {
 		t.Errorf("want 3 lines and the verdict, got %d:\n%s", code, out)
 	}
