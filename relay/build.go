@@ -184,6 +184,8 @@ func (b *builder) builtIn() {
 				return outbound.NewReject(info, flow.ErrRejected)
 			case "RejectDrop":
 				return outbound.NewReject(info, flow.ErrDropped)
+			case "Pass": // rules go on behind it; whoever dials through it goes nowhere
+				return outbound.NewReject(info, flow.ErrRejected)
 			}
 			return outbound.NewDirect(info, b.dialer(&config.Proxy{}))
 		}))

@@ -168,7 +168,7 @@ func (l *loops) server(text string) bool {
 // proxy the far end does that.
 func (l *loops) straight(via string) bool {
 	switch via {
-	case "", "DIRECT", "COMPATIBLE", "PASS":
+	case "", "DIRECT", "COMPATIBLE":
 		return true
 	case nameserver.Rules, "GLOBAL", "REJECT", "REJECT-DROP":
 		return false

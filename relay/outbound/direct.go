@@ -7,7 +7,7 @@ import (
 	"github.com/switchyard-proxy/switchyard/relay/flow"
 )
 
-// Direct connects to the target itself. DIRECT, COMPATIBLE and PASS are Directs of other types.
+// Direct connects to the target itself. DIRECT and COMPATIBLE are Directs of other types.
 type Direct struct {
 	info   Info
 	dialer *Dialer

@@ -5,7 +5,6 @@ package compat
 var later = []struct{ samples, what string }{
 	{`connections-sniffed-entry|configs-patch-sniffing-true|configs-put-payload-sniffer-bad`, "the sniffer"},
 	{`delay-hang-proxy`, "more protocols"},
-	{`delay-pass|group-delay-selector`, "a PASS that cannot be dialed: so far tests go through it as through DIRECT"},
 	{`proxy-get-(after-mismatch|history-capped)`, "nothing: only an extract was recorded, of what the tests of relay/health and tests/contract show"},
 	{`connections-entry-chain`, "listeners and tunnels"},
 	{`proxy-get-empty-group|proxy-get-provider-member|pp-.*|providers-(get|proxies-.*)`, "providers"},
@@ -51,7 +50,7 @@ var deviations = []struct{ samples, what, why string }{
 	{`debug-pprof-heap-with-secret`, `Vary: "Origin", not ""`, "every answer says what it depends on"},
 	{`(group|prox(y|ies))-.*`, `body.*\.provider-name: added`, "newer versions of the family have it"},
 	{`(group|prox(y|ies))-.*`, `body.*\.(testUrl|emptyFallback): added`, "newer versions of the family have it on every group"},
-	{`delay-(bad-scheme|bad-url|close-target|dead-proxy|empty-url|no-url|refused-target|reject|rejectdrop)`, `body\.message: "An error occurred in the delay test: .*", not "An error occurred in the delay test"`, "the text says why"},
+	{`delay-(bad-scheme|bad-url|close-target|dead-proxy|empty-url|no-url|pass|refused-target|reject|rejectdrop)`, `body\.message: "An error occurred in the delay test: .*", not "An error occurred in the delay test"`, "the text says why"},
 	{`delay-expected-(bad|badrange)|group-delay-bad-expected`, `body\.message: "Body invalid: .*`, "the text says what is invalid"},
 	{`delay-expected-overflow`, `status: 400, not 200: .*`, "A10: no status is 65740"},
 	{`delay-zero-ms-is-error`, `status: 200, not 503: .*`, "A7: less than a millisecond is one"},
