@@ -83,15 +83,6 @@ func shownProxy(t *testing.T, d *testkit.Daemon, name string) (p shownGroup) {
 	return p
 }
 
-func eventually(t *testing.T, what string, ok func() bool) {
-	t.Helper()
-	for end := time.Now().Add(10 * time.Second); !ok(); time.Sleep(20 * time.Millisecond) {
-		if time.Now().After(end) {
-			t.Fatal(what)
-		}
-	}
-}
-
 // TestGroups: each kind of group with real nodes: tests, pins, failures, filters and chains.
 func TestGroups(t *testing.T) {
 	origin := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
@@ -129,7 +120,7 @@ rules: ['DOMAIN-SUFFIX,u.test,U', 'DOMAIN-SUFFIX,f.test,F', 'DOMAIN-SUFFIX,l.tes
 	}
 
 	// At start everything is tested: the fast one is chosen, and the first one that lives.
-	eventually(t, "url-test has not chosen the fast node", func() bool { return shownProxy(t, d, "U").Now == "a-fast" })
+	until(t, "url-test chooses the fast node", func() bool { return shownProxy(t, d, "U").Now == "a-fast" })
 	if f := shownProxy(t, d, "F"); f.Now != "b-slow" {
 		t.Errorf("fallback has chosen %s", f.Now)
 	}
@@ -207,7 +198,7 @@ rules: ['DOMAIN-SUFFIX,u.test,U', 'DOMAIN-SUFFIX,f.test,F', 'DOMAIN-SUFFIX,l.tes
 
 	// A node that fails is found out by those who dial through it, and another takes over.
 	b.off.Store(true)
-	eventually(t, "fallback stays with a dead node", func() bool {
+	until(t, "fallback leaves a dead node", func() bool {
 		_ = get("x.f.test")
 		return shownProxy(t, d, "F").Now == "a-fast"
 	})
