@@ -70,7 +70,7 @@ type Relay interface {
 	Select(name, member string) error
 	// Unpin takes the pin out of the group called name. It is not known where there is no such group,
 	// or none that can be pinned.
-	Unpin(name string) (known bool, err error)
+	Unpin(name string) (known bool)
 	// Health is what tests have found of a node or group.
 	Health(i *outbound.Info) health.State
 	// TestProxy tests a node, or a group through its choice, now. An error that is

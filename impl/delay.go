@@ -69,10 +69,7 @@ func (c *Controller) TestGroup(_ *fasthttp.RequestCtx, name string, q server.Tes
 	if bad != nil {
 		return w.JSON400(bad)
 	}
-	if err := c.unpinFor(g, url); err != nil {
-		_, e := failure(err)
-		return w.JSON500(e)
-	}
+	c.unpinFor(g, url)
 	delays, err := worked(c.o.Relay.TestGroup(c.ctx, g, health.Probe{URL: url, Expected: expected}, timeout))
 	if len(delays) == 0 {
 		return w.JSON504(noneWorked(err))
@@ -96,12 +93,10 @@ func groupTest(g group.Group, askedURL, asked string) (url, expected string) {
 }
 
 // unpinFor lets a group choose by itself again before its members are tested with a URL.
-func (c *Controller) unpinFor(g group.Group, url string) error {
-	if _, ok := g.(group.Pinner); !ok || health.CheckURL(url) != nil {
-		return nil
+func (c *Controller) unpinFor(g group.Group, url string) {
+	if health.CheckURL(url) == nil {
+		c.o.Relay.Unpin(g.Info().Name)
 	}
-	_, err := c.o.Relay.Unpin(g.Info().Name)
-	return err
 }
 
 // worked is what the tests that worked found, and why the first of the others did not.

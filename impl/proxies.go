@@ -90,11 +90,7 @@ func (c *Controller) UnfixProxy(_ *fasthttp.RequestCtx, name string, w server.Un
 	if o == nil {
 		return w.JSON404(notFound)
 	}
-	switch known, err := c.o.Relay.Unpin(o.Info().Name); {
-	case err != nil:
-		_, e := failure(err)
-		return w.JSON500(e)
-	case !known:
+	if !c.o.Relay.Unpin(o.Info().Name) {
 		return w.JSON400(notPinnable)
 	}
 	return w.Empty204()
@@ -106,11 +102,7 @@ func (c *Controller) UnfixGroup(_ *fasthttp.RequestCtx, name string, w server.Un
 	if g == nil {
 		return w.JSON404(notFound)
 	}
-	switch known, err := c.o.Relay.Unpin(g.Info().Name); {
-	case err != nil:
-		_, e := failure(err)
-		return w.JSON500(e)
-	case !known:
+	if !c.o.Relay.Unpin(g.Info().Name) {
 		return w.JSON400(notPinnable)
 	}
 	return w.Empty204()

@@ -330,17 +330,17 @@ func (r *Relay) Select(name, member string) error {
 }
 
 // Unpin lets a group choose by itself again; known is false for one that always does, or never.
-func (r *Relay) Unpin(name string) (known bool, err error) {
+func (r *Relay) Unpin(name string) (known bool) {
 	r.applying.Lock()
 	defer r.applying.Unlock()
 	now := r.current.Load()
 	g, ok := now.Outbounds[name].(group.Pinner)
 	if !ok {
-		return false, nil
+		return false
 	}
 	g.Unpin()
 	r.remember(now, name, "")
-	return true, nil
+	return true
 }
 
 // remember stores a choice. It is made by then; only its memory can be lost, and a reload keeps it all the
