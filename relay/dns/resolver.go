@@ -31,6 +31,8 @@ const (
 
 // Errors of a resolver.
 var (
+	// ErrDisabled means that the configuration has no DNS, or has switched it off.
+	ErrDisabled = errors.New("DNS section is disabled")
 	// ErrLoop means that a name server can only be reached by asking it.
 	ErrLoop = errors.New("the way to the name server leads through itself")
 	// ErrBusy means that too many questions wait for an answer.
