@@ -19,6 +19,7 @@ type StatusError struct {
 	Code       int
 	Status     string        // "404 Not Found"; the words are ours, not the server's
 	RetryAfter time.Duration // how long the server wants to be left alone; 0 where it does not say
+	Header     http.Header   // of the answer
 }
 
 func (e *StatusError) Error() string { return e.Status }
@@ -29,6 +30,7 @@ func statusError(answer *http.Response) error {
 		Code:       code,
 		Status:     strings.TrimSpace(strconv.Itoa(code) + " " + http.StatusText(code)),
 		RetryAfter: retryAfter(answer.Header.Get("Retry-After"), time.Now()),
+		Header:     answer.Header,
 	}
 }
 
