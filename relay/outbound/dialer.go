@@ -58,7 +58,7 @@ func (d *Dialer) Dial(ctx context.Context, to flow.Addr) (flow.Conn, error) {
 		return nil, err
 	}
 	if d.Via != nil {
-		via, err := d.Via()
+		via, ctx, err := d.via(ctx)
 		if err != nil {
 			return nil, err
 		}
@@ -209,7 +209,7 @@ func discard(results <-chan attempt, n int) {
 // DialPacket makes a socket for datagrams to anywhere, or to peer's family where peer is valid.
 func (d *Dialer) DialPacket(ctx context.Context, peer netip.Addr) (flow.PacketConn, error) {
 	if d.Via != nil {
-		via, err := d.Via()
+		via, ctx, err := d.via(ctx)
 		if err != nil {
 			return nil, err
 		}
