@@ -35,28 +35,26 @@ func bucketOf(r netip.Prefix) []byte {
 // LoadLeases calls each with every lease of r, in the order of the addresses. each must not use the
 // store.
 func (l Leases) LoadLeases(r netip.Prefix, each func(ip netip.Addr, name string)) error {
-	return l.s.use(false, func(db *bbolt.DB) error {
-		return db.View(func(tx *bbolt.Tx) error {
-			b := tx.Bucket(bucketOf(r))
-			if b == nil {
-				return nil
-			}
-			first := r.Masked().Addr().AsSlice()
-			c := b.Cursor()
-			for k, v := c.Seek(first); k != nil; k, v = c.Next() {
-				if len(k) != len(first) {
-					continue
-				}
-				ip, _ := netip.AddrFromSlice(k)
-				if !r.Contains(ip) {
-					return nil // none behind it is
-				}
-				if looksLikeName(v) {
-					each(ip, string(v))
-				}
-			}
+	return l.s.view(func(tx *bbolt.Tx) error {
+		b := tx.Bucket(bucketOf(r))
+		if b == nil {
 			return nil
-		})
+		}
+		first := r.Masked().Addr().AsSlice()
+		c := b.Cursor()
+		for k, v := c.Seek(first); k != nil; k, v = c.Next() {
+			if len(k) != len(first) {
+				continue
+			}
+			ip, _ := netip.AddrFromSlice(k)
+			if !r.Contains(ip) {
+				return nil // none behind it is
+			}
+			if looksLikeName(v) {
+				each(ip, string(v))
+			}
+		}
+		return nil
 	})
 }
 
@@ -76,40 +74,36 @@ func (l Leases) SaveLeases(r netip.Prefix, set map[netip.Addr]string, gone []net
 	if len(set) == 0 && len(gone) == 0 {
 		return nil
 	}
-	return l.s.use(len(set) > 0, func(db *bbolt.DB) error {
-		return db.Update(func(tx *bbolt.Tx) error {
-			b, err := tx.CreateBucketIfNotExists(bucketOf(r))
-			if err != nil {
-				return err
-			}
-			for _, ip := range gone {
-				if r.Contains(ip) {
-					if err := b.Delete(ip.AsSlice()); err != nil {
-						return err
-					}
+	return l.s.update(len(set) > 0, func(tx *bbolt.Tx) error {
+		b, err := tx.CreateBucketIfNotExists(bucketOf(r))
+		if err != nil {
+			return err
+		}
+		for _, ip := range gone {
+			if r.Contains(ip) {
+				if err := b.Delete(ip.AsSlice()); err != nil {
+					return err
 				}
 			}
-			for ip, name := range set {
-				if r.Contains(ip) {
-					if err := b.Put(ip.AsSlice(), []byte(name)); err != nil {
-						return err
-					}
+		}
+		for ip, name := range set {
+			if r.Contains(ip) {
+				if err := b.Put(ip.AsSlice(), []byte(name)); err != nil {
+					return err
 				}
 			}
-			return nil
-		})
+		}
+		return nil
 	})
 }
 
 // ClearLeases forgets all leases of r's family, also those outside of r.
 func (l Leases) ClearLeases(r netip.Prefix) error {
-	return l.s.use(false, func(db *bbolt.DB) error {
-		return db.Update(func(tx *bbolt.Tx) error {
-			err := tx.DeleteBucket(bucketOf(r))
-			if errors.Is(err, berrors.ErrBucketNotFound) {
-				return nil
-			}
-			return err
-		})
+	return l.s.update(false, func(tx *bbolt.Tx) error {
+		err := tx.DeleteBucket(bucketOf(r))
+		if errors.Is(err, berrors.ErrBucketNotFound) {
+			return nil
+		}
+		return err
 	})
 }

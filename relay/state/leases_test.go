@@ -91,26 +91,24 @@ func TestLeases(t *testing.T) {
 func TestLeasesOfOthers(t *testing.T) {
 	s := New(filepath.Join(t.TempDir(), FileName), slog.New(slog.DiscardHandler))
 	defer s.Close()
-	err := s.use(true, func(db *bbolt.DB) error {
-		return db.Update(func(tx *bbolt.Tx) error {
-			b, err := tx.CreateBucketIfNotExists(leases4)
-			for key, value := range map[string]string{
-				"\x0a\x00\x00\x04":  "a.test",
-				"\x0a\x00\x00\x05":  "",
-				"\x0a\x00\x00\x06":  "\x0a\x00\x00\x04",
-				"\x0a\x00\x00\x07":  strings.Repeat("a", 256),
-				"\x0a\x00\x00\x08":  "b.test",
-				"\x0a\x00\x00":      "short.test",
-				"\x0a\x00\x00\x05a": "long.test",
-				"a.test":            "\x0a\x00\x00\x04",
-				"a.io":              "\x0a\x00\x00\x09",
-			} {
-				if err == nil {
-					err = b.Put([]byte(key), []byte(value))
-				}
+	err := s.update(true, func(tx *bbolt.Tx) error {
+		b, err := tx.CreateBucketIfNotExists(leases4)
+		for key, value := range map[string]string{
+			"\x0a\x00\x00\x04":  "a.test",
+			"\x0a\x00\x00\x05":  "",
+			"\x0a\x00\x00\x06":  "\x0a\x00\x00\x04",
+			"\x0a\x00\x00\x07":  strings.Repeat("a", 256),
+			"\x0a\x00\x00\x08":  "b.test",
+			"\x0a\x00\x00":      "short.test",
+			"\x0a\x00\x00\x05a": "long.test",
+			"a.test":            "\x0a\x00\x00\x04",
+			"a.io":              "\x0a\x00\x00\x09",
+		} {
+			if err == nil {
+				err = b.Put([]byte(key), []byte(value))
 			}
-			return err
-		})
+		}
+		return err
 	})
 	if err != nil {
 		t.Fatal(err)

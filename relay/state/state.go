@@ -2,14 +2,17 @@
 package state
 
 import (
-	"bytes"
 	"errors"
 	"fmt"
 	"io/fs"
 	"log/slog"
+	"maps"
 	"os"
+	"path/filepath"
 	"runtime/debug"
+	"slices"
 	"strconv"
+	"strings"
 	"sync"
 	"syscall"
 	"time"
@@ -22,74 +25,91 @@ import (
 // those of the family, so that a home directory taken over keeps its choices.
 const FileName = "cache.db"
 
-var selected = []byte("selected")
-
 // Store is the file. It is opened at the first use and created at the first write, so that a
-// daemon which has nothing to remember writes nothing.
+// daemon which has nothing to remember writes nothing. Its methods may be called concurrently.
 type Store struct {
 	path string
 	log  *slog.Logger
-	mu   sync.Mutex
-	db   *bbolt.DB
 
-	busy   error     // another process had the file open
-	busyAt time.Time // when that was seen
+	mu   sync.Mutex // held while the file is used
+	db   *bbolt.DB
+	busy bool // another process had the file open when it was tried last
+
+	told    sync.Mutex // guards what follows; taken after mu, and not held while the file is used
+	health  Health
+	writing bool              // health.Err came from writing, and no read takes it back
+	known   map[string]string // the choices that have been read or made
+	unsaved map[string]string // those of them that the file does not have
+	trouble chan struct{}     // holds an element while Serve has something to try again
 }
 
 // New names the file; it opens nothing.
-func New(path string, log *slog.Logger) *Store { return &Store{path: path, log: log} }
-
-// Selections returns the chosen member of each group.
-func (s *Store) Selections() (map[string]string, error) {
-	chosen := make(map[string]string)
-	err := s.use(false, func(db *bbolt.DB) error {
-		return db.View(func(tx *bbolt.Tx) error {
-			b := tx.Bucket(selected)
-			if b == nil {
-				return nil
-			}
-			return b.ForEach(func(k, v []byte) error {
-				chosen[string(k)] = string(v)
-				return nil
-			})
-		})
-	})
-	return chosen, err
+func New(path string, log *slog.Logger) *Store {
+	return &Store{
+		path: path, log: log, trouble: make(chan struct{}, 1),
+		known: make(map[string]string), unsaved: make(map[string]string),
+	}
 }
 
-// Select remembers that group has chosen member.
-func (s *Store) Select(group, member string) error {
-	return s.use(true, func(db *bbolt.DB) error {
-		return db.Update(func(tx *bbolt.Tx) error {
-			b, err := tx.CreateBucketIfNotExists(selected)
-			if err != nil {
+// view reads. Where there is no file f is not called.
+func (s *Store) view(f func(*bbolt.Tx) error) error {
+	return s.use(false, false, func(db *bbolt.DB) error { return db.View(f) })
+}
+
+// update writes what f does, and the choices that could not be stored before, or nothing of it. It
+// returns once that would survive the end of the process.
+func (s *Store) update(create bool, f func(*bbolt.Tx) error) error {
+	return s.use(create, true, func(db *bbolt.DB) error {
+		choices := s.waiting() // under mu: an older choice never comes behind a newer one
+		err := db.Update(func(tx *bbolt.Tx) error {
+			if err := putChoices(tx, choices); err != nil {
 				return err
 			}
-			return b.Put([]byte(group), []byte(member))
+			return f(tx)
 		})
+		if err == nil {
+			s.saved(choices)
+		}
+		return err
 	})
 }
+
+func nothing(*bbolt.Tx) error { return nil }
 
 // use calls f with the open file; where there is none it is created, or f is not called. A file
 // that turns out to be damaged is put aside, and f gets a new one.
-func (s *Store) use(create bool, f func(*bbolt.DB) error) error {
+func (s *Store) use(create, writes bool, f func(*bbolt.DB) error) error {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	for again := range 2 {
 		db, err := s.open(create)
-		if err != nil || db == nil {
+		if err != nil {
+			s.note(writes, err)
 			return err
+		}
+		if db == nil {
+			return nil
 		}
 		err = unharmed(func() error { return f(db) })
 		if !errors.Is(err, errDamaged) || again > 0 {
-			return err
+			s.note(writes, err)
+			return s.named(err)
 		}
 		s.db = nil // its locks may be held for good: it is left as it is, and never used again
 		if err := s.putAside(err); err != nil {
+			s.note(writes, err)
 			return err
 		}
 	}
 	return nil
+}
+
+// named says which file an error is about, where that is not known already.
+func (s *Store) named(err error) error {
+	if err == nil || errors.Is(err, ErrFull) || strings.Contains(err.Error(), s.path) {
+		return err
+	}
+	return fmt.Errorf("state %s: %w", s.path, err)
 }
 
 // errDamaged means that what is in the file makes no sense.
@@ -107,12 +127,12 @@ func unharmed(f func() error) (err error) {
 	return f()
 }
 
-// busyTime is how long it is believed that another process has the file open, so that many who ask do
-// not wait one after the other.
-const busyTime = 5 * time.Second
-
-// lockWait bounds the wait for another process that has the file open.
-const lockWait = time.Second
+// How long another process that has the file open is waited for: at first, since it may be about to
+// end, and once it is known not to be.
+const (
+	lockWait   = time.Second
+	lockGlance = time.Nanosecond
+)
 
 // open returns the open file, or nil where there is none and it is not to be created.
 func (s *Store) open(create bool) (*bbolt.DB, error) {
@@ -125,10 +145,11 @@ func (s *Store) open(create bool) (*bbolt.DB, error) {
 		}
 		return nil, fmt.Errorf("state: %w", err)
 	}
-	if s.busy != nil && time.Since(s.busyAt) < busyTime {
-		return nil, s.busy
+	if create {
+		if err := os.MkdirAll(filepath.Dir(s.path), 0o700); err != nil {
+			return nil, fmt.Errorf("state: %w", err)
+		}
 	}
-	s.busy = nil
 	err := s.openFile()
 	if noStore(err) {
 		if err := s.putAside(err); err != nil || !create {
@@ -136,12 +157,12 @@ func (s *Store) open(create bool) (*bbolt.DB, error) {
 		}
 		err = s.openFile()
 	}
+	s.busy = errors.Is(err, berrors.ErrTimeout)
 	switch {
-	case errors.Is(err, berrors.ErrTimeout):
-		s.busy, s.busyAt = fmt.Errorf("state %s: in use by another process", s.path), time.Now()
-		return nil, s.busy
+	case s.busy:
+		return nil, fmt.Errorf("state %s: in use by another process", s.path)
 	case err != nil:
-		return nil, fmt.Errorf("state %s: %w", s.path, err)
+		return nil, fmt.Errorf("state: %w", err)
 	}
 	return s.db, nil
 }
@@ -155,8 +176,12 @@ func noStore(err error) bool {
 }
 
 func (s *Store) openFile() error {
+	wait := lockWait
+	if s.busy {
+		wait = lockGlance
+	}
 	return unharmed(func() (err error) {
-		db, err := bbolt.Open(s.path, 0o600, &bbolt.Options{Timeout: lockWait, NoStatistics: true})
+		db, err := bbolt.Open(s.path, 0o600, &bbolt.Options{Timeout: wait, NoStatistics: true})
 		if err == nil {
 			s.db = db
 		}
@@ -164,7 +189,8 @@ func (s *Store) openFile() error {
 	})
 }
 
-// putAside keeps a file that is no store, or no longer, under another name.
+// putAside keeps a file that is no store, or no longer, under another name. The choices that are known
+// go into the next one.
 func (s *Store) putAside(why error) error {
 	name := s.path + ".bad"
 	if _, err := os.Lstat(name); err == nil {
@@ -174,11 +200,18 @@ func (s *Store) putAside(why error) error {
 		return fmt.Errorf("state: %w", err)
 	}
 	s.log.Warn("what was remembered cannot be read and begins anew", "file", s.path, "kept as", name, "err", why)
+	s.lost(name)
 	return nil
 }
 
-// Close closes the file. The store may be used again and then opens anew.
+// Close tries once more to store the choices that wait, and closes the file. The store may be used again
+// and then opens anew.
 func (s *Store) Close() error {
+	if len(s.waiting()) > 0 {
+		if err := s.update(true, nothing); err != nil {
+			s.log.Warn("choices will not survive the restart", "groups", slices.Sorted(maps.Keys(s.waiting())), "err", err)
+		}
+	}
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	if s.db == nil {
@@ -187,41 +220,4 @@ func (s *Store) Close() error {
 	err := s.db.Close()
 	s.db = nil
 	return err
-}
-
-var validators = []byte("validators")
-
-// Memory keeps small values by name: what servers said of the files that are at hand.
-type Memory struct{ s *Store }
-
-// Memory is the part of the store that is one.
-func (s *Store) Memory() Memory { return Memory{s} }
-
-// Load returns the value that was saved under key.
-func (m Memory) Load(key string) (value []byte, ok bool) {
-	err := m.s.use(false, func(db *bbolt.DB) error {
-		return db.View(func(tx *bbolt.Tx) error {
-			if b := tx.Bucket(validators); b != nil {
-				value = bytes.Clone(b.Get([]byte(key)))
-			}
-			return nil
-		})
-	})
-	if err != nil {
-		m.s.log.Warn("what was remembered of a download cannot be read", slog.Any("err", err))
-	}
-	return value, value != nil
-}
-
-// Save keeps value under key.
-func (m Memory) Save(key string, value []byte) error {
-	return m.s.use(true, func(db *bbolt.DB) error {
-		return db.Update(func(tx *bbolt.Tx) error {
-			b, err := tx.CreateBucketIfNotExists(validators)
-			if err != nil {
-				return err
-			}
-			return b.Put([]byte(key), value)
-		})
-	})
 }

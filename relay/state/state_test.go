@@ -8,6 +8,7 @@ import (
 	"slices"
 	"strconv"
 	"strings"
+	"sync"
 	"testing"
 )
 
@@ -99,5 +100,35 @@ func TestDamage(t *testing.T) {
 	for at := page; at < len(good); at += 3 * page {
 		f(good[:at])
 		f(slices.Concat(good[:at], make([]byte, 6*page), good[min(at+6*page, len(good)):]))
+	}
+}
+
+// TestManyChoose has choices stored by several at a time: of each group the last one is what stays.
+func TestManyChoose(t *testing.T) {
+	path := filepath.Join(t.TempDir(), FileName)
+	s := New(path, slog.New(slog.DiscardHandler))
+	const groups, times = 8, 10
+	var all sync.WaitGroup
+	for g := range groups {
+		all.Go(func() {
+			for i := range times {
+				if err := s.Select(strconv.Itoa(g), strconv.Itoa(i)); err != nil {
+					t.Error(err)
+				}
+			}
+		})
+	}
+	all.Wait()
+	if h := s.Health(); h != (Health{}) {
+		t.Errorf("%+v", h)
+	}
+	if err := s.Close(); err != nil {
+		t.Fatal(err)
+	}
+	got := stored(t, path)
+	for g := range groups {
+		if got[strconv.Itoa(g)] != strconv.Itoa(times-1) {
+			t.Errorf("%d: %q", g, got[strconv.Itoa(g)])
+		}
 	}
 }
