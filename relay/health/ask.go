@@ -31,6 +31,18 @@ func (p *Planner) One(ctx context.Context, node outbound.Outbound, probe Probe, 
 // node whose turn has not come within timeout is not tested; one whose test began late has timeout from
 // its start, and the outcome is in the book later.
 func (p *Planner) Test(ctx context.Context, nodes []outbound.Outbound, probe Probe, timeout time.Duration) []Result {
+	return p.test(ctx, nodes, probe, timeout, timeout)
+}
+
+// Sweep is Test of nodes that are many: each has timeout, 0 is 5 seconds, once its turn has come, and what has
+// not begun within within is not tested.
+func (p *Planner) Sweep(ctx context.Context, nodes []outbound.Outbound, probe Probe, timeout, within time.Duration) []Result {
+	timeout = bounded(timeout)
+	return p.test(ctx, nodes, probe, timeout, max(timeout, min(within, maxTime)))
+}
+
+// test gives each of nodes timeout, and all of them within.
+func (p *Planner) test(ctx context.Context, nodes []outbound.Outbound, probe Probe, timeout, within time.Duration) []Result {
 	results := make([]Result, len(nodes))
 	for i, o := range nodes {
 		results[i].Node = o
@@ -45,13 +57,13 @@ func (p *Planner) Test(ctx context.Context, nodes []outbound.Outbound, probe Pro
 		}
 		return results
 	}
-	timeout = min(timeout, maxTime)
-	w := waiter{p: p, deadline: time.Now().Add(timeout)}
+	timeout, within = min(timeout, maxTime), min(within, maxTime)
+	w := waiter{p: p, deadline: time.Now().Add(within)}
 	flights := make([]*flight, len(nodes))
 	for _, i := range p.order(nodes, probe.URL) {
-		flights[i], results[i].Err = p.ask(nodes[i], &probe, timeout)
+		flights[i], results[i].Err = p.ask(nodes[i], &probe, timeout, within)
 	}
-	timer := time.NewTimer(timeout)
+	timer := time.NewTimer(within)
 	defer timer.Stop()
 	w.timer = timer.C
 	for i, f := range flights {

@@ -223,7 +223,7 @@ func TestBusy(t *testing.T) {
 	p := NewPlanner(Config{Book: NewBook()}) // nobody serves
 	n := fast("n")
 	for i := range maxWaiting {
-		if _, err := p.ask(n, &Probe{URL: fmt.Sprintf("%s%d", testURL, i)}, time.Hour); err != nil {
+		if _, err := p.ask(n, &Probe{URL: fmt.Sprintf("%s%d", testURL, i)}, time.Hour, time.Hour); err != nil {
 			t.Fatal(err)
 		}
 	}

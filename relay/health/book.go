@@ -1,6 +1,7 @@
 package health
 
 import (
+	"slices"
 	"sync"
 	"sync/atomic"
 	"time"
@@ -38,8 +39,9 @@ type State struct {
 type Book struct {
 	changes atomic.Uint64
 
-	mu    sync.RWMutex
-	nodes map[*outbound.Info]*page
+	mu      sync.RWMutex
+	nodes   map[*outbound.Info]*page
+	readers []chan<- struct{} // of changes
 }
 
 // page is what is known of a node.
@@ -72,6 +74,7 @@ func (b *Book) Note(i *outbound.Info, url string, at time.Time, delay uint16, ex
 	}
 	p.any.add(Record{at, delay}, err == nil)
 	now := b.changes.Add(1)
+	defer b.poke()
 	if len(url) > maxURL {
 		return
 	}
@@ -81,6 +84,31 @@ func (b *Book) Note(i *outbound.Info, url string, at time.Time, delay uint16, ex
 	e := p.entry(url)
 	e.add(Record{at, delay}, expected)
 	e.used.Store(now)
+}
+
+// poke tells the readers; mu is held, for their list.
+func (b *Book) poke() {
+	for _, c := range b.readers {
+		select {
+		case c <- struct{}{}:
+		default:
+		}
+	}
+}
+
+// Notify puts a word into c whenever something is noted, where there is room for it: who reads from a channel
+// with room for one misses nothing. stop ends that; no word is put in once it has returned.
+func (b *Book) Notify(c chan<- struct{}) (stop func()) {
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	b.readers = append(b.readers, c)
+	return func() {
+		b.mu.Lock()
+		defer b.mu.Unlock()
+		if i := slices.Index(b.readers, c); i >= 0 {
+			b.readers = slices.Delete(b.readers, i, i+1)
+		}
+	}
 }
 
 func (o *Outcome) add(r Record, alive bool) {

@@ -93,3 +93,38 @@ func TestBookURLs(t *testing.T) {
 		t.Error("a URL of any length")
 	}
 }
+
+// TestBookNotifies who reads, once for what has gone by meanwhile, and not for ever.
+func TestBookNotifies(t *testing.T) {
+	b, n := NewBook(), new(outbound.Info)
+	note := func() { b.Note(n, "u", time.Now(), 7, true, nil) }
+	one, two := make(chan struct{}, 1), make(chan struct{}, 1)
+	f := func(wantOne, wantTwo int) {
+		t.Helper()
+		if len(one) != wantOne || len(two) != wantTwo {
+			t.Errorf("%d and %d; want %d and %d", len(one), len(two), wantOne, wantTwo)
+		}
+		for len(one)+len(two) > 0 {
+			select {
+			case <-one:
+			case <-two:
+			}
+		}
+	}
+	note()
+	f(0, 0)
+	stopOne, stopTwo := b.Notify(one), b.Notify(two)
+	f(0, 0)
+	note()
+	f(1, 1)
+	note()
+	note() // nobody reads, and nobody waits
+	f(1, 1)
+	stopOne()
+	note()
+	f(0, 1)
+	stopOne()
+	stopTwo()
+	note()
+	f(0, 0)
+}

@@ -56,8 +56,9 @@ func (p *Planner) hurry(f *flight) {
 }
 
 // ask has node tested with probe at once, or as soon as it is its turn; it joins a test that waits or
-// runs. That one may then take as long as the longest of those who share it want.
-func (p *Planner) ask(node outbound.Outbound, probe *Probe, timeout time.Duration) (*flight, error) {
+// runs. That one may then take as long as the longest of those who share it want. One that has not begun within
+// within is left out.
+func (p *Planner) ask(node outbound.Outbound, probe *Probe, timeout, within time.Duration) (*flight, error) {
 	k := key{node.Info(), probe.URL}
 	p.mu.Lock()
 	defer p.mu.Unlock()
@@ -77,7 +78,7 @@ func (p *Planner) ask(node outbound.Outbound, probe *Probe, timeout time.Duratio
 		p.flights[k] = f
 	}
 	f.timeout = max(f.timeout, timeout)
-	if until := now.Add(timeout); until.After(f.expires) {
+	if until := now.Add(within); until.After(f.expires) {
 		f.expires = until
 	}
 	p.hurry(f)
