@@ -4,6 +4,7 @@ package track
 
 import (
 	"cmp"
+	"fmt"
 	"net/netip"
 	"slices"
 	"sync"
@@ -26,6 +27,11 @@ const (
 	Shutdown    Reason = "shutdown"
 	Panic       Reason = "panic"
 )
+
+// Moved is the reason of a flow whose group has gone from one member to another since.
+func Moved(group, from, to string) Reason {
+	return Reason(fmt.Sprintf("group %q went from %s to %s", group, from, to))
+}
 
 // Entry is one live flow. All but the counters is fixed once it is opened.
 type Entry struct {
@@ -57,6 +63,14 @@ func (e *Entry) End(r Reason) {
 func (e *Entry) Reason() Reason {
 	if r := e.reason.Load(); r != nil {
 		return *r
+	}
+	return ""
+}
+
+// Member is who carries the flow for the group of that name, or "" where the group has no part in it.
+func (e *Entry) Member(group string) string {
+	if i := slices.Index(e.Chain, group); i > 0 {
+		return e.Chain[i-1]
 	}
 	return ""
 }

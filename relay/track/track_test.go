@@ -121,3 +121,21 @@ func FuzzFind(f *testing.F) {
 		}
 	})
 }
+
+func TestMember(t *testing.T) {
+	f := func(e *Entry, group, want string) {
+		t.Helper()
+		if got := e.Member(group); got != want {
+			t.Errorf("%q carries %v for %s; want %q", got, e.Chain, group, want)
+		}
+	}
+	e := &Entry{Chain: []string{"leaf", "inner", "outer"}}
+	f(e, "outer", "inner")
+	f(e, "inner", "leaf")
+	f(e, "leaf", "") // it carries by itself
+	f(e, "other", "")
+	f(new(Entry), "outer", "")
+	if r := Moved("G g", "a", "b"); r != `group "G g" went from a to b` {
+		t.Error(r)
+	}
+}
