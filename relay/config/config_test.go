@@ -76,7 +76,38 @@ func TestDiagnostics(t *testing.T) {
 	f("proxy-groups: [{name: g, type: url-test, proxies: [DIRECT]}]", "")
 	f("proxy-groups: [{name: GLOBAL, type: select, include-all: true}]", "")
 	f("proxy-groups: [{name: g, type: select, include-all: true, empty-fallback: g}]", "f:1:16: error: proxy-groups[0]: groups contain themselves: g -> g")
-	f("proxy-groups: [{name: g, type: url-test, use: [p]}]", "f:1:16: error: proxy-groups[0].use: not supported yet")
+	f("proxy-groups: [{name: g, type: url-test, use: [p]}]", `f:1:48: error: proxy-groups[0].use[0]: no proxy provider is called "p"`)
+	f("proxy-groups: [{name: g, type: select, include-all: true, filter: 'a`(b'}]",
+		"f:1:67: error: proxy-groups[0].filter: pattern 2: error parsing regexp: missing closing ) in `(b`")
+	// Proxy providers.
+	f("proxy-providers: {sub: {type: http, url: 'http://a/', interval: 3600}}\nproxy-groups: [{name: g, type: select, use: [sup]}]",
+		`f:2:46: error: proxy-groups[0].use[0]: no proxy provider is called "sup" (did you mean "sub"?)`)
+	f("proxy-providers: {g: {type: file, path: a}}\nproxy-groups: [{name: g, type: select, proxies: [DIRECT]}]",
+		`f:2:16: error: proxy-groups[0].name: the name "g" is that of a proxy provider`)
+	f("proxy-providers: {p: {url: 'http://a/'}}", "f:1:22: error: proxy-providers.p: want a type: http, file or inline")
+	f("proxy-providers: {p: {type: htp}}", `f:1:29: error: proxy-providers.p.type: want http, file, inline, got "htp" (did you mean "http"?)`)
+	f("proxy-providers: {p: {type: http}}", "f:1:22: error: proxy-providers.p: a proxy provider of type http needs url")
+	f("proxy-providers: {p: {type: http, url: 'ftp://u:secret@a/'}}", "f:1:40: error: proxy-providers.p.url: want an http or https URL, got something else")
+	f("proxy-providers: {p: {type: file}}", "f:1:22: error: proxy-providers.p: a proxy provider of type file needs path")
+	f("proxy-providers: {p: {type: inline}}", "f:1:22: error: proxy-providers.p: a proxy provider of type inline needs payload")
+	f("proxy-providers: {p: {type: inline, payload: []}}", "f:1:46: error: proxy-providers.p.payload: the list has no nodes")
+	f("proxy-providers: {p: {type: inline, filter: zz, payload: [{name: x, type: direct}]}}",
+		"f:1:58: error: proxy-providers.p.payload: no node is left: see filter, exclude-filter and exclude-type")
+	f("proxy-providers: {p: {type: inline, filter: '[', payload: [{name: x, type: direct}]}}",
+		"f:1:45: error: proxy-providers.p.filter: error parsing regexp: unterminated [] set in `[`")
+	f("proxy-providers: {p: {type: inline, payload: [{name: x, type: direct}, {name: y, type: http, port: 1}, {name: x, type: dns}]}}",
+		"f:1:72: warning: proxy-providers.p.payload[1]: a node of type http needs server\n"+
+			"f:1:104: warning: proxy-providers.p.payload[2]: the name is that of node 0 already")
+	f("proxy-providers: {default: {type: file, path: a}}",
+		`f:1:28: error: proxy-providers.default: no provider can be called "default": that name stands for the nodes of the file`)
+	f("proxy-providers: {p: {type: file, path: a, proxy: b, override: {dialer-proxy: c}}}",
+		"f:1:22: error: proxy-providers.p.proxy: no proxy or group is called \"b\"\n"+
+			"f:1:22: error: proxy-providers.p.override.dialer-proxy: no proxy or group is called \"c\"")
+	f("proxy-providers: {p: {type: file, path: a, override: {udp: maybe, ip-version: ipv5, proxy-name: [{pattern: '(', target: a}], override-expr: a}}}",
+		"f:1:60: error: proxy-providers.p.override.udp: want true or false, got \"maybe\"\n"+
+			"f:1:79: error: proxy-providers.p.override.ip-version: want dual, ipv4, ipv6, ipv4-prefer, ipv6-prefer, got \"ipv5\" (did you mean \"ipv4\"?)\n"+
+			"f:1:98: error: proxy-providers.p.override.proxy-name[0]: error parsing regexp: missing closing ) in `(`\n"+
+			"f:1:126: warning: proxy-providers.p.override.override-expr: not supported yet, and left out")
 	f("proxy-groups: [{name: g, type: relay, proxies: [DIRECT]}]", "f:1:16: warning: proxy-groups[0].type: relay is deprecated by the family: dialer-proxy of a node does the same")
 	f("proxy-groups: [{name: g, type: select}]", "f:1:16: error: proxy-groups[0]: want members: proxies or use")
 	f("proxy-groups:\n- {name: a, type: select, proxies: [b]}\n- {name: b, type: select, proxies: [a]}",

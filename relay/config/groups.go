@@ -9,31 +9,32 @@ import (
 // Group is one group of nodes.
 type Group struct {
 	Pos                 Pos
-	Name                string `key:"name"`
-	Type                string `key:"type"`
-	Proxies             []Ref  `key:"proxies"`
-	Use                 []Ref  `key:"use"`
-	IncludeAll          bool   `key:"include-all"`
-	IncludeAllProxies   bool   `key:"include-all-proxies"`
-	IncludeAllProviders bool   `key:"include-all-providers"`
-	Filter              string `key:"filter"`
-	ExcludeFilter       string `key:"exclude-filter"`
-	ExcludeType         string `key:"exclude-type"`
-	URL                 string `key:"url"`
-	Interval            int    `key:"interval" range:"0-2147483"` // seconds; 0 is the type's own
-	Timeout             int    `key:"timeout" range:"0-2147483"`
-	Lazy                bool   `key:"lazy"` // true where the file says nothing
-	ExpectedStatus      string `key:"expected-status"`
-	MaxFailedTimes      int    `key:"max-failed-times" range:"0-"`
-	DisableUDP          bool   `key:"disable-udp"`
-	Hidden              bool   `key:"hidden"`
-	Icon                string `key:"icon"`
-	InterfaceName       string `key:"interface-name"`
-	RoutingMark         int    `key:"routing-mark" range:"0-4294967295"`
-	Tolerance           int    `key:"tolerance" range:"0-65535"`
-	Strategy            string `key:"strategy" one:"consistent-hashing round-robin sticky-sessions"`
-	DefaultSelected     string `key:"default-selected"`
-	EmptyFallback       string `key:"empty-fallback"`
+	Name                string    `key:"name"`
+	Type                string    `key:"type"`
+	Proxies             []Ref     `key:"proxies"`
+	Use                 []Ref     `key:"use"`
+	IncludeAll          bool      `key:"include-all"`
+	IncludeAllProxies   bool      `key:"include-all-proxies"`
+	IncludeAllProviders bool      `key:"include-all-providers"`
+	Filter              Patterns  `key:"filter"`
+	ExcludeFilter       Patterns  `key:"exclude-filter"`
+	ExcludeType         string    `key:"exclude-type"`
+	URL                 string    `key:"url"`
+	Interval            int       `key:"interval" range:"0-2147483"` // seconds; 0 is the type's own
+	Timeout             int       `key:"timeout" range:"0-2147483"`
+	Lazy                bool      `key:"lazy"` // true where the file says nothing
+	ExpectedStatus      string    `key:"expected-status"`
+	MaxFailedTimes      int       `key:"max-failed-times" range:"0-"`
+	DisableUDP          bool      `key:"disable-udp"`
+	Hidden              bool      `key:"hidden"`
+	Icon                string    `key:"icon"`
+	InterfaceName       string    `key:"interface-name"`
+	RoutingMark         int       `key:"routing-mark" range:"0-4294967295"`
+	Tolerance           int       `key:"tolerance" range:"0-65535"`
+	Strategy            string    `key:"strategy" one:"consistent-hashing round-robin sticky-sessions"`
+	DefaultSelected     string    `key:"default-selected"`
+	EmptyFallback       string    `key:"empty-fallback"`
+	Interrupt           Interrupt `key:"interrupt-exist-connections"`
 }
 
 // decode reads one group. Tests are lazy where the file says nothing.
@@ -53,7 +54,8 @@ var groupTypes = map[string]bool{
 
 // checkGroups checks types and members, and that no group contains itself.
 func (c *Config) checkGroups(d *decoder, names []string) {
-	known := set(names)
+	known, providers := set(names), c.providerNames()
+	provides := set(providers)
 	for i := range c.Groups {
 		g := &c.Groups[i]
 		path := fmt.Sprintf("proxy-groups[%d]", i)
@@ -61,6 +63,7 @@ func (c *Config) checkGroups(d *decoder, names []string) {
 			d.report(Error, g.Pos, path, "want a name", "")
 		}
 		g.checkType(d, path)
+		g.checkInterrupt(d, path)
 		if len(g.Proxies) == 0 && len(g.Use) == 0 && !g.IncludeAll && !g.IncludeAllProxies && !g.IncludeAllProviders {
 			d.report(Error, g.Pos, path, "want members: proxies or use", "")
 		}
@@ -69,6 +72,15 @@ func (c *Config) checkGroups(d *decoder, names []string) {
 				d.report(Error, m.Pos, fmt.Sprintf("%s.proxies[%d]", path, j),
 					fmt.Sprintf("no proxy or group is called %q", m.Name), d.nearest(m.Name, names))
 			}
+		}
+		for j, m := range g.Use {
+			if !provides[m.Name] {
+				d.report(Error, m.Pos, fmt.Sprintf("%s.use[%d]", path, j),
+					fmt.Sprintf("no proxy provider is called %q", m.Name), d.nearest(m.Name, providers))
+			}
+		}
+		if len(g.Proxies) > 0 && provides[g.Name] { // the nodes it names are a provider of its name
+			d.report(Error, g.Pos, path+".name", fmt.Sprintf("the name %q is that of a proxy provider", g.Name), "")
 		}
 		if g.EmptyFallback != "" && !known[g.EmptyFallback] {
 			d.report(Error, g.Pos, path+".empty-fallback", fmt.Sprintf("no proxy or group is called %q", g.EmptyFallback), d.nearest(g.EmptyFallback, names))
@@ -114,17 +126,6 @@ func (g *Group) checkType(d *decoder, path string) {
 		d.report(Error, g.Pos, path+".type", g.Type+": not supported yet", "")
 	case g.Type == "relay":
 		d.report(Warning, g.Pos, path+".type", "relay is deprecated by the family: dialer-proxy of a node does the same", "")
-	}
-	for _, k := range []struct {
-		on  bool
-		key string
-	}{
-		{len(g.Use) > 0, "use"},
-		{g.IncludeAllProviders, "include-all-providers"},
-	} {
-		if k.on {
-			d.report(Error, g.Pos, path+"."+k.key, "not supported yet", "")
-		}
 	}
 }
 

@@ -103,6 +103,7 @@ func (c *Config) check(d *decoder) {
 	c.checkDialers(d, names)
 	c.checkRules(d, names)
 	c.checkRuleProviders(d, names)
+	c.checkProxyProviders(d, names)
 	c.checkHosts(d)
 	c.checkDNS(d, names)
 	c.checkGeneral(d)

@@ -169,6 +169,7 @@ func (p *Proxy) check(v value, keys map[string]value, known bool, must string) {
 	if !known {
 		t := keys["type"]
 		t.resolve()
+		t.safe = true // it is a word, and no secret
 		t.oneOf(p.Type, nodeTypeNames)
 		return
 	}

@@ -223,27 +223,6 @@ type IPTables struct {
 	DNSRedirect      bool     `key:"dns-redirect"`
 }
 
-// ProxyProvider is a source of nodes.
-type ProxyProvider struct {
-	Name        string
-	Pos         Pos
-	Type        string `key:"type" one:"http file inline"`
-	URL         string `key:"url"`
-	Path        string `key:"path"`
-	Interval    int    `key:"interval" range:"0-"` // seconds
-	Proxy       string `key:"proxy"`
-	Filter      string `key:"filter"`
-	Exclude     string `key:"exclude-filter"`
-	ExcludeType string `key:"exclude-type"`
-	DialerProxy string `key:"dialer-proxy"`
-	SizeLimit   int    `key:"size-limit" range:"0-"` // bytes
-	Header      later  `key:"header"`
-	Payload     later  `key:"payload"`
-	Override    later  `key:"override"`
-	HealthCheck later  `key:"health-check"`
-	AgeKey      string `key:"age-secret-key" secret:"yes"`
-}
-
 // later is a part of a section that is not built yet: it may be there, and nothing is read of it.
 type later struct{}
 

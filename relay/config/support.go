@@ -35,7 +35,6 @@ func (c *Config) checkSupport(d *decoder) {
 		{c.VmessConfig != "", "vmess-config"},
 		{len(c.Listeners) > 0, "listeners"},
 		{len(c.Tunnels) > 0, "tunnels"},
-		{len(c.ProxyProviders) > 0, "proxy-providers"},
 	} {
 		if f.on {
 			d.report(Error, d.places[f.key], f.key, "not supported yet", "")
