@@ -115,7 +115,7 @@ func (e *Engine) Open(ctx context.Context, f *flow.Flow) (flow.Stream, error) {
 
 // OpenVia is Open through target, whatever mode and rules say.
 func (e *Engine) OpenVia(ctx context.Context, f *flow.Flow, target outbound.Outbound) (flow.Stream, error) {
-	r := decided(target, f, Via)
+	r := decided(target, f, Via, false)
 	return e.dial(ctx, f, &r, nil)
 }
 

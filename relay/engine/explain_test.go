@@ -14,6 +14,7 @@ import (
 	"testing"
 
 	"github.com/switchyard-proxy/switchyard/relay/flow"
+	"github.com/switchyard-proxy/switchyard/relay/group"
 	"github.com/switchyard-proxy/switchyard/relay/outbound"
 	"github.com/switchyard-proxy/switchyard/relay/rule"
 )
@@ -298,4 +299,33 @@ func TestExplainOtherModes(t *testing.T) {
 	}
 	f(Global, "leaf inner outer")
 	f(Direct, "DIRECT")
+}
+
+// TestExplainTakesNoTurn: who asks where a flow would go takes nobody's place, in every mode.
+func TestExplainTakesNoTurn(t *testing.T) {
+	for _, mode := range []Mode{ByRule, Global} {
+		s := newSetup(t, mode, "MATCH,leaf")
+		turns := group.NewLoadBalance(group.Config{
+			Name: "turns", Strategy: group.RoundRobin,
+			Members: []outbound.Outbound{named("a", "Http", false), named("b", "Http", false)},
+		})
+		s.Targets[0], s.Global = turns, turns
+		asked := func(want string) {
+			t.Helper()
+			for range 3 {
+				x, err := s.Explain(t.Context(), to(flow.TCP, "a.test"), flow.Process{}, false)
+				if err != nil || strings.Join(x.Chain, " ") != want {
+					t.Errorf("%+v, %v; want %s", x, err, want)
+				}
+			}
+		}
+		asked("a turns")
+		if !turns.LastUsed().IsZero() {
+			t.Error("who asks does not use")
+		}
+		if _, err := s.Open(t.Context(), to(flow.TCP, "a.test")); !errors.Is(err, errRefused) {
+			t.Fatal(err)
+		}
+		asked("b turns")
+	}
 }

@@ -20,7 +20,7 @@ func (e *Engine) OpenPacket(ctx context.Context, f *flow.Flow) (flow.PacketConn,
 
 // OpenPacketVia is OpenPacket through target, whatever mode and rules say.
 func (e *Engine) OpenPacketVia(ctx context.Context, f *flow.Flow, target outbound.Outbound) (flow.PacketConn, error) {
-	r := decided(target, f, Via)
+	r := decided(target, f, Via, false)
 	return e.openOwn(ctx, f, &r, nil)
 }
 

@@ -28,6 +28,11 @@ type picker interface {
 	Pick(f *flow.Flow) outbound.Outbound
 }
 
+// peeker is a group that can say whom it would pick, and take no notice.
+type peeker interface {
+	Peek(f *flow.Flow) outbound.Outbound
+}
+
 // rematcher is an outbound that dials nothing: it gives the flow a name, and it is matched again.
 type rematcher interface {
 	Rematch() (name, subRule string)
@@ -41,11 +46,16 @@ const (
 // errCircle means that nodes of type rematch lead a flow to each other.
 var errCircle = fmt.Errorf("matched again more than %d times: nodes of type rematch lead to each other", maxRematch)
 
-// follow goes from a target through the groups' choices to the outbound that dials.
-func follow(target outbound.Outbound, f *flow.Flow) (leaf outbound.Outbound, chain []outbound.Outbound) {
+// follow goes from a target through the groups' choices to the outbound that dials. Where a flow is only
+// asked about, no group takes it for one.
+func follow(target outbound.Outbound, f *flow.Flow, asked bool) (leaf outbound.Outbound, chain []outbound.Outbound) {
 	chain = make([]outbound.Outbound, 0, 4)
 	for range maxDepth {
 		chain = append(chain, target)
+		if g, ok := target.(peeker); ok && asked {
+			target = g.Peek(f)
+			continue
+		}
 		g, ok := target.(picker)
 		if !ok {
 			break
@@ -61,6 +71,9 @@ type observer struct {
 	explain  *Explanation
 	trace    int // rules that may still be written down
 }
+
+// asked says that nobody is to be carried.
+func (o *observer) asked() bool { return o.explain != nil }
 
 // route decides where f goes. It adds to f what rules need to know of it.
 func (e *Engine) route(ctx context.Context, s *Snapshot, f *flow.Flow) (route, error) {
@@ -88,9 +101,9 @@ func (e *Engine) reroute(ctx context.Context, s *Snapshot, f *flow.Flow, r *rout
 func (e *Engine) decide(ctx context.Context, s *Snapshot, f *flow.Flow, rules *rule.Program, from int, o *observer) (route, error) {
 	switch s.Mode {
 	case Global:
-		return decided(s.Global, f, Global), nil
+		return decided(s.Global, f, Global, o.asked()), nil
 	case Direct:
-		return decided(s.Direct, f, Direct), nil
+		return decided(s.Direct, f, Direct, o.asked()), nil
 	}
 	for again := 0; ; {
 		hit := rules.Match(f, from)
@@ -107,14 +120,14 @@ func (e *Engine) decide(ctx context.Context, s *Snapshot, f *flow.Flow, rules *r
 		}
 		o.ended(rules, rules == s.Rules, f, from, hit.Rule)
 		if hit.Rule == rule.None {
-			return decided(s.Direct, f, ByRule), nil
+			return decided(s.Direct, f, ByRule, o.asked()), nil
 		}
 		target := s.Targets[hit.Target]
 		if target == nil {
 			from = o.goesOn(rules == s.Rules, hit.Rule, "its target is not there")
 			continue
 		}
-		leaf, chain := follow(target, f)
+		leaf, chain := follow(target, f, o.asked())
 		if m, ok := leaf.(rematcher); ok {
 			if again++; again > maxRematch {
 				return wayOf(leaf, chain, ByRule), errCircle
@@ -167,9 +180,9 @@ func carriesUDP(leaf outbound.Outbound, chain []outbound.Outbound) bool {
 	return leaf.Info().UDP
 }
 
-// decided is the way to target; which rule it was is left to say.
-func decided(target outbound.Outbound, f *flow.Flow, m Mode) route {
-	leaf, chain := follow(target, f)
+// decided is the way to target, of a flow or for who only asks; which rule it was is left to say.
+func decided(target outbound.Outbound, f *flow.Flow, m Mode, asked bool) route {
+	leaf, chain := follow(target, f, asked)
 	return wayOf(leaf, chain, m)
 }
 

@@ -27,7 +27,7 @@ func everyGroup(t testing.TB, n int) (groups map[string]group.Group, k *known) {
 	turns.Strategy, sticky.Strategy = group.RoundRobin, group.StickySessions
 	sel := group.NewSelect(c)
 	chain := c
-	chain.Members = []outbound.Outbound{list[0], list[1], sel}
+	chain.Members = []outbound.Outbound{list[0], list[1], sel, group.NewURLTest(c), group.NewLoadBalance(hashing)}
 	return map[string]group.Group{
 		"select": sel, "url-test": group.NewURLTest(c), "fallback": group.NewFallback(c),
 		"consistent-hashing": group.NewLoadBalance(hashing), "round-robin": group.NewLoadBalance(turns),
@@ -49,6 +49,7 @@ func TestPickAllocatesNothing(t *testing.T) {
 			}
 			f("a name", func() { g.Pick(name) })
 			f("an address, UDP", func() { g.Pick(addr); g.UDP() })
+			f("who only looks", func() { g.Peek(name); g.Peek(addr) })
 			f("something learnt", func() { k.changed.Add(1); g.Pick(name) })
 			i := 0
 			f("many sources", func() {

@@ -22,6 +22,7 @@ type deciding struct {
 	mu     sync.Mutex // a decision, or a change of what it is made by, at a time
 	pin    string     // "" is none
 	wished bool       // somebody pinned or unpinned
+	lost   bool       // the decision that is being made has taken the pin out
 }
 
 // decide returns the choice, which it makes anew where the last one may be old. now is the group's clock.
@@ -31,15 +32,26 @@ func (g *deciding) decide(now time.Duration) *member {
 	if s.decided(changed, now) {
 		return &s.all[s.chosen.Load()]
 	}
+	m, lost := g.anew(now)
+	if lost && g.c.Unpinned != nil {
+		g.c.Unpinned() // with no lock held: it is somebody else's code
+	}
+	return m
+}
+
+// anew makes the choice anew, unless somebody else just has, and says whether that took the pin out.
+func (g *deciding) anew(now time.Duration) (m *member, lost bool) {
 	g.mu.Lock()
 	defer g.mu.Unlock()
-	s = g.set.Load()
-	if changed = g.c.Tests.Changed(); !s.decided(changed, now) {
+	s := g.set.Load()
+	if changed := g.c.Tests.Changed(); !s.decided(changed, now) {
+		g.lost = false
 		s.chosen.Store(int32(g.choose(s)))
 		s.seen.Store(changed)
 		s.until.Store(int64(now + decisionHolds))
+		lost = g.lost
 	}
-	return &s.all[s.chosen.Load()]
+	return &s.all[s.chosen.Load()], lost
 }
 
 // decided says whether the choice in s still holds.
@@ -104,6 +116,9 @@ func (g *deciding) Now() outbound.Outbound { return g.decide(time.Since(g.made))
 
 // Pick implements Group.
 func (g *deciding) Pick(*flow.Flow) outbound.Outbound { return g.decide(g.use()).out }
+
+// Peek implements Group.
+func (g *deciding) Peek(*flow.Flow) outbound.Outbound { return g.Now() }
 
 // UDP implements Group: whether the choice carries UDP, and the group lets it.
 func (g *deciding) UDP() bool {

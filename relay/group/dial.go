@@ -10,6 +10,7 @@ import (
 // picks is a group, or a hop of a relay, on the way to the outbound that dials.
 type picks interface {
 	Pick(f *flow.Flow) outbound.Outbound
+	Peek(f *flow.Flow) outbound.Outbound
 }
 
 // maxWay bounds the groups on a way.

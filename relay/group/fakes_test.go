@@ -105,6 +105,10 @@ var (
 	_ pinner         = (*group.Fallback)(nil)
 	_ group.Feedback = (*group.LoadBalance)(nil)
 	_ group.Group    = (*group.Relay)(nil)
-	_ group.Chooser  = (*group.Select)(nil)
-	_ group.Wisher   = (*group.Select)(nil)
+	_ group.Feedback = (*group.Relay)(nil)
+
+	_ group.Successor = (*group.URLTest)(nil)
+
+	_ group.Chooser = (*group.Select)(nil)
+	_ group.Wisher  = (*group.Select)(nil)
 )

@@ -18,7 +18,7 @@ func (g *Fallback) first(s *set) int {
 		if g.alive(&s.all[i]) {
 			return i
 		}
-		g.pin = ""
+		g.pin, g.lost = "", true
 	}
 	for i := range s.all {
 		if g.alive(&s.all[i]) {

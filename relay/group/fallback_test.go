@@ -62,3 +62,51 @@ func TestFallback(t *testing.T) {
 		t.Errorf("disable-udp of a group inside: %v", err)
 	}
 }
+
+// TestUnpinned tells that a pin is lost, once, with no lock held, and of nothing that somebody did.
+func TestUnpinned(t *testing.T) {
+	k := new(known)
+	told := 0
+	c := group.Config{Name: "Fall", Members: members("a b c"), TestURL: testURL, Tests: k}
+	var g *group.Fallback
+	c.Unpinned = func() {
+		told++
+		if g.Fixed() != "" {
+			t.Error("told of a pin that is there")
+		}
+	}
+	g = group.NewFallback(c)
+	f := func(want int, what string) {
+		t.Helper()
+		for range 3 {
+			g.Pick(nil)
+			g.Now()
+		}
+		if told != want {
+			t.Errorf("%s: told %d times; want %d", what, told, want)
+		}
+		told = 0
+	}
+	_ = g.Pin("b")
+	k.learn(t, "a=1 b=1")
+	f(0, "alive")
+	k.learn(t, "b=0")
+	f(1, "dead")
+	k.learn(t, "b=1")
+	f(0, "alive again")
+	_ = g.Pin("c")
+	g.Unpin()
+	k.learn(t, "c=0")
+	f(0, "taken out by hand")
+	g.SetWish("gone")
+	g.SetMembers(members("a"))
+	f(0, "no member now")
+
+	u := group.NewURLTest(c)
+	k.learn(t, "a=1 b=0")
+	_ = u.Pin("b")
+	u.Pick(nil)
+	if told != 0 {
+		t.Error("the pin of an url-test waits for its member")
+	}
+}

@@ -26,6 +26,9 @@ type Group interface {
 	// Pick is the member that carries f, and counts as use. It is asked once for a flow: it may be
 	// somebody's turn. It allocates nothing.
 	Pick(f *flow.Flow) outbound.Outbound
+	// Peek is the member that Pick would return, as far as that can be told: it is nobody's turn, and it
+	// does not count as use.
+	Peek(f *flow.Flow) outbound.Outbound
 	// UDP says whether the group carries UDP as things are.
 	UDP() bool
 	// LastUsed is when Pick was last asked, in whole seconds since the group was made; zero is never.
@@ -57,8 +60,15 @@ type Wisher interface {
 	SetWish(name string)
 }
 
+// Successor is a group that may go on where another of its name has ended: url-test.
+type Successor interface {
+	// Follow takes over what old has found out by itself, where it is a group of the same kind. It is called
+	// before the first Pick; nil and others than groups change nothing.
+	Follow(old outbound.Outbound)
+}
+
 // Feedback is a group that wants to hear how dials through its members went: url-test, fallback,
-// load-balance. See Tell.
+// load-balance, and relay for the sake of those among its members. See Tell.
 type Feedback interface {
 	// DialFailed notes that member, as Pick returned it, could not be dialed through.
 	DialFailed(member outbound.Outbound, err error)
@@ -90,7 +100,10 @@ type Config struct {
 	// Tests are asked about members; nil is that all are alive, and none is faster.
 	Tests Tests
 	// Check asks for a check of the members, and does not wait for it; nil is that nobody checks.
-	Check     func()
+	Check func()
+	// Unpinned is told, with no lock held, that a pin has gone with the member that it was of. It is called
+	// on the way of a flow and does not wait; nil is that nobody wants to know.
+	Unpinned  func()
 	MaxFailed int           // dials that fail within Timeout before a check; 0 is 5
 	Timeout   time.Duration // 0 is 5 s
 	Tolerance time.Duration // url-test: what another must be faster by; in milliseconds

@@ -64,15 +64,23 @@ func (g *LoadBalance) SetMembers(list []outbound.Outbound) {
 }
 
 // Pick implements Group.
-func (g *LoadBalance) Pick(f *flow.Flow) outbound.Outbound {
-	now, s := g.use(), g.set.Load()
+func (g *LoadBalance) Pick(f *flow.Flow) outbound.Outbound { return g.pick(f, g.use(), false) }
+
+// Peek implements Group.
+func (g *LoadBalance) Peek(f *flow.Flow) outbound.Outbound {
+	return g.pick(f, time.Since(g.made), true)
+}
+
+// pick is Pick, or Peek, at now on the group's clock.
+func (g *LoadBalance) pick(f *flow.Flow, now time.Duration, peek bool) outbound.Outbound {
+	s := g.set.Load()
 	udp := f != nil && f.Network == flow.UDP
 	i, ok := 0, false
 	switch g.c.Strategy {
 	case RoundRobin:
-		i, ok = g.next(s, udp)
+		i, ok = g.next(s, udp, peek)
 	case StickySessions:
-		i, ok = g.stick(s, f, udp, now)
+		i, ok = g.stick(s, f, udp, now, peek)
 	default:
 		i, ok = g.hashed(s, g.domains.target(f), udp)
 	}
@@ -109,8 +117,8 @@ func lastResort(s *set, udp bool) int {
 	return 0
 }
 
-// next is whose turn it is.
-func (g *LoadBalance) next(s *set, udp bool) (int, bool) {
+// next is whose turn it is; to peek takes no turn.
+func (g *LoadBalance) next(s *set, udp, peek bool) (int, bool) {
 	for n := uint32(len(s.all)); ; {
 		turn := g.turn.Load()
 		i, found := turn%n, false
@@ -120,7 +128,7 @@ func (g *LoadBalance) next(s *set, udp bool) (int, bool) {
 			}
 			i = (i + 1) % n
 		}
-		if !found || g.turn.CompareAndSwap(turn, (i+1)%n) {
+		if !found || peek || g.turn.CompareAndSwap(turn, (i+1)%n) {
 			return int(i), found
 		}
 	}
@@ -149,19 +157,20 @@ func (g *LoadBalance) hashed(s *set, key uint64, udp bool) (int, bool) {
 	return 0, false
 }
 
-// stick is the member that the flow's source had for its target lately, or gets now.
-func (g *LoadBalance) stick(s *set, f *flow.Flow, udp bool, now time.Duration) (int, bool) {
+// stick is the member that the flow's source had for its target lately, or gets now. To peek remembers
+// nothing.
+func (g *LoadBalance) stick(s *set, f *flow.Flow, udp bool, now time.Duration, peek bool) (int, bool) {
 	key := g.domains.target(f)
 	if f != nil {
 		key = mix(key ^ hashAddr(f.Source.Addr()))
 	}
-	if name, ok := g.sticky.get(key, now); ok {
+	if name, ok := g.sticky.get(key, now, peek); ok {
 		if i, ok := s.byName[name]; ok && g.fits(&s.all[i], udp) {
 			return i, true
 		}
 	}
 	i, ok := g.hashed(s, key, udp)
-	if ok {
+	if ok && !peek {
 		g.sticky.put(key, s.all[i].info.Name, now)
 	}
 	return i, ok

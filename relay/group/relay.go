@@ -66,11 +66,17 @@ type walk struct {
 	direct outbound.Outbound // the first that is no hop, since it goes to the target itself
 	fate   outbound.Outbound // who decides about the flow whatever the chain is
 	steps  int
+	peek   bool // nobody goes that way: it is nobody's turn
 }
 
 // Pick implements Group. A chain of one is that node, and one of none is the direct outbound among them.
-func (g *Relay) Pick(f *flow.Flow) outbound.Outbound {
-	w := walk{steps: maxSteps}
+func (g *Relay) Pick(f *flow.Flow) outbound.Outbound { return g.pick(f, false) }
+
+// Peek implements Group.
+func (g *Relay) Peek(f *flow.Flow) outbound.Outbound { return g.pick(f, true) }
+
+func (g *Relay) pick(f *flow.Flow, peek bool) outbound.Outbound {
+	w := walk{steps: maxSteps, peek: peek}
 	g.walk(f, &w)
 	switch {
 	case w.fate != nil:
@@ -85,7 +91,9 @@ func (g *Relay) Pick(f *flow.Flow) outbound.Outbound {
 
 // walk adds the hops that g has for f, until there is nothing to add.
 func (g *Relay) walk(f *flow.Flow, w *walk) {
-	g.use()
+	if !w.peek {
+		g.use()
+	}
 	s := g.set.Load()
 	for i := range s.all {
 		o := s.all[i].out
@@ -103,7 +111,11 @@ func (g *Relay) walk(f *flow.Flow, w *walk) {
 				g.add(o, w)
 				break
 			}
-			o = p.Pick(f)
+			if w.peek {
+				o = p.Peek(f)
+			} else {
+				o = p.Pick(f)
+			}
 		}
 	}
 }
@@ -180,7 +192,7 @@ func through(o, via outbound.Outbound) outbound.Outbound {
 		return o
 	}
 	if c, ok := o.(Chained); ok {
-		return c.Through(via)
+		return c.Through(leg{via})
 	}
 	i := *o.Info()
 	return outbound.NewReject(i, fmt.Errorf("proxy %q: type %s cannot be reached through another proxy", i.Name, i.Type))
@@ -194,6 +206,9 @@ type hop struct {
 
 // Pick is the hop behind it.
 func (h *hop) Pick(*flow.Flow) outbound.Outbound { return h.next }
+
+// Peek is the hop behind it.
+func (h *hop) Peek(*flow.Flow) outbound.Outbound { return h.next }
 
 // UDP implements Group: whether all hops carry UDP, as far back as the first that carries it over TCP.
 func (g *Relay) UDP() bool {

@@ -87,6 +87,9 @@ func (g *Select) Pick(*flow.Flow) outbound.Outbound {
 	return g.now().out
 }
 
+// Peek implements Group.
+func (g *Select) Peek(*flow.Flow) outbound.Outbound { return g.Now() }
+
 // UDP says whether the choice carries UDP and the group lets it.
 func (g *Select) UDP() bool {
 	ok, _ := g.carries(maxLooks)

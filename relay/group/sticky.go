@@ -28,15 +28,18 @@ type place struct {
 	prev, next uint16
 }
 
-// get returns the member of key, and keeps it for longer. now never goes back by much.
-func (t *sticky) get(key uint64, now time.Duration) (string, bool) {
+// get returns the member of key, and keeps it for longer unless it is only looked at. now never goes back
+// by much.
+func (t *sticky) get(key uint64, now time.Duration, peek bool) (string, bool) {
 	t.mu.Lock()
 	defer t.mu.Unlock()
 	i := t.find(key)
 	if i == 0 || now-t.places[i].at >= stickyFor {
 		return "", false
 	}
-	t.fresh(i, now)
+	if !peek {
+		t.fresh(i, now)
+	}
 	return t.places[i].member, true
 }
 

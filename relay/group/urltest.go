@@ -1,6 +1,10 @@
 package group
 
-import "time"
+import (
+	"time"
+
+	"github.com/switchyard-proxy/switchyard/relay/outbound"
+)
 
 // URLTest is a group that takes the fastest member.
 type URLTest struct {
@@ -15,6 +19,22 @@ func NewURLTest(c Config) *URLTest {
 	g.choose = g.fast
 	g.start(c, "URLTest")
 	return g
+}
+
+// Follow implements Successor: the member that old took last is the one that stays within the tolerance.
+func (g *URLTest) Follow(old outbound.Outbound) {
+	was, ok := old.(*URLTest)
+	if !ok || was == nil || was == g {
+		return
+	}
+	was.mu.Lock()
+	fastest, taken := was.fastest, was.taken
+	was.mu.Unlock()
+	g.mu.Lock()
+	defer g.mu.Unlock()
+	if taken && !g.taken {
+		g.fastest, g.taken = fastest, true
+	}
 }
 
 // fast is the pinned member while it is alive, else the fastest. The one that was taken last stays

@@ -108,6 +108,44 @@ func TestURLTestKeepsWhatItHas(t *testing.T) {
 	}
 }
 
+// TestURLTestFollows another of its name: the member that was taken stays within the tolerance.
+func TestURLTestFollows(t *testing.T) {
+	k := new(known)
+	old := urlTest(k, "a b c", 50*time.Millisecond)
+	k.learn(t, "a=10 b=40 c=90")
+	next := func(tolerance int, from outbound.Outbound, words, want string) {
+		t.Helper()
+		g := urlTest(k, words, time.Duration(tolerance)*time.Millisecond)
+		g.Follow(from)
+		if got := name(g.Pick(nil)); got != want {
+			t.Errorf("%s; want %s", got, want)
+		}
+	}
+	next(50, old, "a b c", "a") // old has taken nobody
+	k.learn(t, "a=0")
+	old.Pick(nil)
+	k.learn(t, "a=10")
+	next(50, old, "a b c", "b")
+	next(60, old, "c b", "b")
+	next(20, old, "a b c", "a") // it is slower by more
+	next(50, old, "a c", "a")   // it is gone
+	next(50, nil, "a b c", "a")
+	next(50, (*group.URLTest)(nil), "a b c", "a")
+	next(50, group.NewFallback(group.Config{Members: members("b")}), "a b c", "a")
+
+	_ = old.Pin("c") // a pin is carried over by who made it
+	old.Pick(nil)
+	next(50, old, "a b c", "b")
+
+	used := urlTest(k, "a b c", 50*time.Millisecond)
+	used.Pick(nil)
+	used.Follow(old) // too late
+	k.learn(t, "")
+	if got := name(used.Pick(nil)); got != "a" {
+		t.Error(got)
+	}
+}
+
 // TestDecisionsAreKept until something is learnt, or for ten seconds.
 func TestDecisionsAreKept(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
