@@ -4,6 +4,7 @@ import (
 	"cmp"
 	"context"
 	"crypto/x509"
+	"errors"
 	"fmt"
 	"maps"
 	"reflect"
@@ -12,6 +13,7 @@ import (
 	"time"
 
 	"github.com/switchyard-proxy/switchyard/relay/config"
+	"github.com/switchyard-proxy/switchyard/relay/filter"
 	"github.com/switchyard-proxy/switchyard/relay/group"
 	"github.com/switchyard-proxy/switchyard/relay/health"
 	"github.com/switchyard-proxy/switchyard/relay/outbound"
@@ -22,14 +24,37 @@ const (
 	testInterval = 300                                    // seconds
 )
 
-// builtGroup is a group and the tests it wants of its members.
+// builtGroup is a group, where its members come from, and the tests it wants of them.
 type builtGroup struct {
 	group.Group
+	own               []outbound.Outbound // members that the file has
+	uses              []*proxyProvider    // where the others come from
+	filter            *filter.Filter      // of the others
+	empty             outbound.Outbound   // stands in for no members
+	named             bool                // it names members, or includes the file's nodes
 	probe             health.Probe
 	interval, timeout time.Duration
 	lazy              bool
-	made              config.Group // what it was made of, without its place
-	members           []outbound.Outbound
+	made              config.Group // what it was made of, without places
+}
+
+// subject is what filters look at: the API's word for the type.
+func subject(o outbound.Outbound) (name, kind string) { return o.Info().Name, o.Info().Type }
+
+// gather are the members that g has now.
+func (g *builtGroup) gather() []outbound.Outbound {
+	list := g.own
+	if len(g.uses) > 0 {
+		var provided []outbound.Outbound
+		for _, p := range g.uses {
+			provided = append(provided, p.nodes.Load().list...)
+		}
+		list = append(slices.Clip(list), filter.Apply(g.filter, provided, subject)...)
+	}
+	if len(list) == 0 {
+		return []outbound.Outbound{g.empty}
+	}
+	return list
 }
 
 // groups builds the groups, members first, and GLOBAL.
@@ -130,94 +155,129 @@ func (b *builder) checkDialers() {
 	}
 }
 
-// group builds one group of its explicit members and those that it includes, or keeps the one that is made of
-// the same: with its choice, its turn, and what is known of it. empty stands in for no members; nil is
+// group builds one group of the members that it names and those that it includes, or keeps the one that is
+// made of the same: with its choice, its turn, and what is known of it. empty stands in for no members; nil is
 // COMPATIBLE.
 func (b *builder) group(c *config.Group, path string, members []outbound.Outbound, empty outbound.Outbound, chosen map[string]string) group.Group {
-	filter, err := group.NewFilter(c.Filter, c.ExcludeFilter, c.ExcludeType)
-	if err != nil {
-		b.report(c.Pos, path, err.Error())
-		filter, _ = group.NewFilter("", "", "")
+	g := &builtGroup{
+		filter: b.filter(c, path), uses: b.uses(c), empty: empty,
+		named: len(c.Proxies) > 0 || c.IncludeAll || c.IncludeAllProxies,
 	}
-	filter.Slow = func(err error) { b.relay.log.Warn(fmt.Sprintf("group %q: %v", c.Name, err)) }
-	members = filter.Exclude(members)
+	g.own = filter.Exclude(g.filter, members, subject)
 	if c.IncludeAll || c.IncludeAllProxies {
-		members = append(members, filter.Apply(b.proxiesByName())...)
+		g.own = append(g.own, filter.Apply(g.filter, b.proxiesByName(), subject)...)
 	}
-	if len(members) == 0 {
-		if empty == nil {
-			empty = b.Outbounds["COMPATIBLE"]
+	if empty == nil {
+		g.empty = b.Outbounds["COMPATIBLE"]
+	}
+	b.tests(g, c, path)
+	g.made = *c
+	g.made.Pos, g.made.Proxies, g.made.Use, g.made.URL = config.Pos{}, nil, nil, g.probe.URL // members say what they lead to
+	old := b.oldGroup(c.Name)
+	if old != nil && b.prev.Config.UnifiedDelay == b.Config.UnifiedDelay && reflect.DeepEqual(old.made, g.made) &&
+		slices.Equal(old.own, g.own) && old.empty == g.empty && (len(old.uses) > 0) == (len(g.uses) > 0) {
+		g.Group = old.Group
+	} else {
+		g.Group = b.newGroup(g, c, chosen)
+	}
+	b.built = append(b.built, g)
+	return g.Group
+}
+
+func (b *builder) filter(c *config.Group, path string) *filter.Filter {
+	f, err := filter.New(string(c.Filter), string(c.ExcludeFilter), c.ExcludeType)
+	if wrong, ok := errors.AsType[*filter.KeyError](err); ok {
+		b.report(c.Pos, path+"."+wrong.Key, wrong.Err.Error())
+		f, _ = filter.New("", "", "")
+	}
+	log, name := b.relay.log, c.Name
+	f.Slow = func(err error) { log.Warn(fmt.Sprintf("group %q: %v", name, err)) }
+	return f
+}
+
+// uses are the providers whose nodes a group takes.
+func (b *builder) uses(c *config.Group) (list []*proxyProvider) {
+	if c.IncludeAll || c.IncludeAllProviders {
+		list = slices.Clone(b.ProxyProviders)
+		slices.SortFunc(list, func(x, y *proxyProvider) int { return cmp.Compare(x.config.Name, y.config.Name) })
+		return list
+	}
+	for _, ref := range c.Use {
+		if p := b.providers[ref.Name]; p != nil && !slices.Contains(list, p) {
+			list = append(list, p)
 		}
-		members = []outbound.Outbound{empty}
 	}
-	made := *c
-	made.Pos, made.Proxies = config.Pos{}, nil // members say what they lead to
-	if old := b.keptGroup(&made, members); old != nil {
-		b.built = append(b.built, old)
-		return old.Group
-	}
+	return list
+}
+
+// tests says how a group tests its members. One that says nothing takes what its providers test with.
+func (b *builder) tests(g *builtGroup, c *config.Group, path string) {
 	expected, err := health.ParseStatus(c.ExpectedStatus)
 	if err != nil {
 		b.report(c.Pos, path+".expected-status", err.Error())
 	}
-	strategy, _ := group.ParseStrategy(c.Strategy)
-	r := b.relay // and no more of what builds
-	bg := &builtGroup{
-		probe:    health.Probe{URL: c.URL, Expected: expected, Unified: b.Config.UnifiedDelay},
-		interval: time.Duration(c.Interval) * time.Second, timeout: time.Duration(c.Timeout) * time.Millisecond, lazy: c.Lazy,
-		made: made, members: members,
+	g.probe = health.Probe{URL: c.URL, Expected: expected, Unified: b.Config.UnifiedDelay}
+	for _, p := range g.uses {
+		g.probe.URL = cmp.Or(g.probe.URL, p.probe.URL)
 	}
-	switch {
-	case c.Type != "select" && c.Type != "relay":
-		bg.probe.URL = cmp.Or(c.URL, testURL)
-		bg.interval = time.Duration(cmp.Or(c.Interval, testInterval)) * time.Second
-	case c.Interval > 0:
-		bg.probe.URL = cmp.Or(c.URL, testURL)
+	g.interval, g.timeout, g.lazy = time.Duration(c.Interval)*time.Second, time.Duration(c.Timeout)*time.Millisecond, c.Lazy
+	if c.Type != "select" && c.Type != "relay" {
+		g.interval = cmp.Or(g.interval, testInterval*time.Second)
 	}
-	if bg.probe.URL != "" {
-		if err := health.CheckURL(bg.probe.URL); err != nil {
+	if g.interval > 0 {
+		g.probe.URL = cmp.Or(g.probe.URL, testURL)
+	}
+	if g.probe.URL != "" {
+		if err := health.CheckURL(g.probe.URL); err != nil {
 			b.report(c.Pos, path+".url", err.Error())
 		}
 	}
-	settings := group.Config{
-		Name: c.Name, Members: members, Default: c.DefaultSelected, DisableUDP: c.DisableUDP,
-		Hidden: c.Hidden, Icon: c.Icon, TestURL: bg.probe.URL, Expected: expected.String(), Empty: c.EmptyFallback,
-		Tests: b.relay.book, MaxFailed: c.MaxFailedTimes, Timeout: bg.timeout,
-		Tolerance: time.Duration(c.Tolerance) * time.Millisecond, Strategy: strategy,
-		Check: func() { r.check(bg) },
-	}
-	switch c.Type {
-	case "url-test":
-		bg.Group = group.NewURLTest(settings)
-	case "fallback":
-		bg.Group = group.NewFallback(settings)
-	case "load-balance":
-		bg.Group = group.NewLoadBalance(settings)
-	case "relay":
-		bg.Group = group.NewRelay(settings)
-	default:
-		bg.Group = group.NewSelect(settings)
-	}
-	if w, ok := bg.Group.(group.Wisher); ok {
-		if want, ok := chosen[c.Name]; ok {
-			w.SetWish(want)
-		}
-	}
-	b.built = append(b.built, bg)
-	return bg.Group
 }
 
-// keptGroup is the group that runs and is made of the same, or nil.
-func (b *builder) keptGroup(made *config.Group, members []outbound.Outbound) *builtGroup {
-	if b.prev == nil || b.prev.Config.UnifiedDelay != b.Config.UnifiedDelay {
+// oldGroup is the group called name of what runs, or nil.
+func (b *builder) oldGroup(name string) *builtGroup {
+	if b.prev == nil {
 		return nil
 	}
 	for _, old := range b.prev.built {
-		if old.made.Name == made.Name && reflect.DeepEqual(&old.made, made) && slices.Equal(old.members, members) {
+		if old.Info().Name == name {
 			return old
 		}
 	}
 	return nil
+}
+
+// newGroup makes the group of g.
+func (b *builder) newGroup(g *builtGroup, c *config.Group, chosen map[string]string) (made group.Group) {
+	strategy, _ := group.ParseStrategy(c.Strategy)
+	r, url := b.relay, g.probe.URL // and no more of what builds
+	settings := group.Config{
+		Name: c.Name, Members: g.gather(), Default: c.DefaultSelected, DisableUDP: c.DisableUDP,
+		Hidden: c.Hidden, Icon: c.Icon, TestURL: url, Expected: g.probe.Expected.String(), Empty: c.EmptyFallback,
+		Tests: r.book, MaxFailed: c.MaxFailedTimes, Timeout: g.timeout,
+		Tolerance: time.Duration(c.Tolerance) * time.Millisecond, Strategy: strategy,
+		Check:    func() { r.check(made, url) },
+		Unpinned: func() { r.lostPin(made.Info().Name) },
+	}
+	switch c.Type {
+	case "url-test":
+		made = group.NewURLTest(settings)
+	case "fallback":
+		made = group.NewFallback(settings)
+	case "load-balance":
+		made = group.NewLoadBalance(settings)
+	case "relay":
+		made = group.NewRelay(settings)
+	default:
+		made = group.NewSelect(settings)
+	}
+	if w, ok := made.(group.Wisher); ok {
+		if want, ok := chosen[c.Name]; ok {
+			w.SetWish(want)
+		}
+	}
+	b.carryOn(made)
+	return made
 }
 
 // proxiesByName are the nodes of the file, sorted.
@@ -236,25 +296,33 @@ func (b *builder) proxiesByName() []outbound.Outbound {
 
 // global is the group that decides in global mode: everything, in the order of the file.
 func (b *builder) global(chosen map[string]string) group.Group {
-	members := []outbound.Outbound{b.Outbounds["DIRECT"], b.Outbounds["REJECT"]}
-	for i := range b.Config.Proxies {
-		members = append(members, b.Outbounds[b.Config.Proxies[i].Name])
+	return b.group(&config.Group{Name: "GLOBAL", Type: "select"}, "GLOBAL", b.everything(), nil, chosen)
+}
+
+// everything is what the file has, in its order, with the first of what is built in.
+func (n *Running) everything() []outbound.Outbound {
+	members := []outbound.Outbound{n.Outbounds["DIRECT"], n.Outbounds["REJECT"]}
+	for i := range n.Config.Proxies {
+		members = append(members, n.Outbounds[n.Config.Proxies[i].Name])
 	}
-	for _, g := range b.Groups {
+	for _, g := range n.Groups[:len(n.Config.Groups)] { // without a GLOBAL that is made
 		members = append(members, g)
 	}
-	return b.group(&config.Group{Name: "GLOBAL", Type: "select"}, "GLOBAL", members, nil, chosen)
+	return members
 }
 
 // check tests the members of a group soon.
-func (r *Relay) check(g *builtGroup) {
+func (r *Relay) check(g group.Group, url string) {
 	for _, m := range g.Members() {
-		r.planner.Trigger(m, g.probe.URL)
+		r.planner.Trigger(m, url)
 	}
 }
 
-// wants are the tests that the groups of n want to be repeated.
+// wants are the tests that the groups and providers of n want to be repeated.
 func (n *Running) wants() (wants []health.Want) {
+	for _, p := range n.ProxyProviders {
+		wants = append(wants, p.wants(n.usersOf(p))...)
+	}
 	for _, g := range n.built {
 		if g.interval == 0 || g.probe.URL == "" {
 			continue
@@ -270,11 +338,27 @@ func (n *Running) wants() (wants []health.Want) {
 	return wants
 }
 
-// watch has the planner test what n wants, and forgets what is known of nodes that are gone.
+// usersOf are the groups that use p.
+func (n *Running) usersOf(p *proxyProvider) (users []group.Group) {
+	for _, g := range n.built {
+		if slices.Contains(g.uses, p) {
+			users = append(users, g.Group)
+		}
+	}
+	return users
+}
+
+// watch has the planner test what n wants, and forgets what is known of nodes that are gone. Relay's gathering
+// is held.
 func (r *Relay) watch(n *Running) {
-	used := make(map[*outbound.Info]bool, len(n.Sorted))
-	for _, o := range n.Sorted {
+	used := make(map[*outbound.Info]bool)
+	for _, o := range n.Outbounds {
 		used[o.Info()] = true
+	}
+	for _, p := range n.ProxyProviders {
+		for _, o := range p.nodes.Load().list {
+			used[o.Info()] = true
+		}
 	}
 	r.planner.Use(n.wants())
 	r.book.Keep(func(i *outbound.Info) bool { return used[i] })
@@ -311,6 +395,7 @@ func (r *Relay) TestGroup(ctx context.Context, g group.Group, probe health.Probe
 // Select makes member the choice of the group called name, or pins it, and remembers it where the
 // configuration says so. A change of the configuration comes before it or after it, and keeps it.
 func (r *Relay) Select(name, member string) error {
+	r.retest(name, member)
 	r.applying.Lock()
 	defer r.applying.Unlock()
 	now := r.current.Load()
@@ -324,6 +409,7 @@ func (r *Relay) Select(name, member string) error {
 		err = fmt.Errorf("group %q: %w", name, group.ErrNoMember)
 	}
 	if err == nil {
+		r.interrupts.poke()
 		r.remember(now, name, member)
 	}
 	return err
@@ -339,17 +425,45 @@ func (r *Relay) Unpin(name string) (known bool) {
 		return false
 	}
 	g.Unpin()
+	r.interrupts.poke()
 	r.remember(now, name, "")
 	return true
 }
 
-// remember stores a choice. It is made by then; only its memory can be lost, and a reload keeps it all the
-// same.
+// remember stores a choice. It is made by then; where it cannot be stored now the store keeps trying, and
+// its health says so.
 func (r *Relay) remember(now *Running, name, member string) {
+	if now.Config.Profile.StoreSelected {
+		_ = r.store.Select(name, member)
+	}
+}
+
+// recall makes the stored choices once they can be read, where they could not when the groups were built.
+// What somebody has chosen since then stays.
+func (r *Relay) recall() {
+	r.applying.Lock()
+	defer r.applying.Unlock()
+	if !r.unread {
+		return
+	}
+	stored, err := r.store.Selections()
+	if err != nil {
+		return // the store calls again
+	}
+	r.unread = false
+	defer r.interrupts.poke()
+	now := r.current.Load()
 	if !now.Config.Profile.StoreSelected {
 		return
 	}
-	if err := r.store.Select(name, member); err != nil {
-		r.log.Warn(fmt.Sprintf("the choice of %q will not survive a restart: %v", name, err))
+	for _, g := range now.Groups {
+		w, ok := g.(group.Wisher)
+		member, known := stored[g.Info().Name]
+		if !ok || !known {
+			continue
+		}
+		if _, chosen := w.Wish(); !chosen {
+			w.SetWish(member)
+		}
 	}
 }

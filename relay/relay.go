@@ -67,10 +67,16 @@ type Relay struct {
 	book    *health.Book
 	planner *health.Planner
 
+	interrupts *interrupts
+	lost       lostPins
+
 	applying sync.Mutex // one change at a time; flows never take this lock
 	inbounds *inbounds
 	parts    []Part
 	current  atomic.Pointer[Running]
+
+	gathering sync.Mutex // groups get the members of one moment; it is taken inside applying, never around it
+	unread    bool       // the stored choices could not be read; applying guards it
 }
 
 // New makes a relay that serves nothing yet.
@@ -81,6 +87,8 @@ func New(hub *logs.Hub, store *state.Store, source Source) *Relay {
 	r.dns = newDNSService(log)
 	r.book = health.NewBook()
 	r.planner = health.NewPlanner(health.Config{Book: r.book, Client: r.testClient, Log: log})
+	r.interrupts = newInterrupts(r.engine.Table, r.book, log)
+	r.interrupts.pins = r.forgetPins
 	r.geo = newGeoData(source.Paths.Home, log)
 	r.geo.get, r.geo.inUse, r.geo.held = r.getGeo, r.geoInUse, r.geoHeld
 	r.geo.changed = func(kind geo.Kind, names []string) {
@@ -97,6 +105,9 @@ func (r *Relay) Add(p Part) { r.parts = append(r.parts, p) }
 // Table is the table of live flows.
 func (r *Relay) Table() *track.Table { return r.engine.Table }
 
+// Store is what survives a restart.
+func (r *Relay) Store() *state.Store { return r.store }
+
 // Panics counts the bugs that ended a flow.
 func (r *Relay) Panics() int64 { return r.engine.Panics() }
 
@@ -104,11 +115,13 @@ func (r *Relay) Panics() int64 { return r.engine.Panics() }
 // none.
 func (r *Relay) Config() *config.Config { return r.current.Load().Config }
 
-// Outbound finds a node or group by name; nil is none.
-func (r *Relay) Outbound(name string) outbound.Outbound { return r.current.Load().Outbounds[name] }
+// Outbound finds a node or group by name, also one of a provider; nil is none.
+func (r *Relay) Outbound(name string) outbound.Outbound {
+	return r.current.Load().index.Load().byName[name]
+}
 
 // Outbounds are all nodes and groups, sorted by name; it is not to be changed.
-func (r *Relay) Outbounds() []outbound.Outbound { return r.current.Load().Sorted }
+func (r *Relay) Outbounds() []outbound.Outbound { return r.current.Load().index.Load().sorted }
 
 // Groups are the groups as in the file, with GLOBAL.
 func (r *Relay) Groups() []group.Group { return r.current.Load().Groups }
@@ -129,16 +142,16 @@ func (r *Relay) Run(ctx context.Context, started func() error) error {
 	tests, endTests := context.WithCancel(context.Background())
 	tested := make(chan error, 1)
 	go func() { tested <- r.planner.Serve(tests) }()
+	endInterrupts := r.interrupts.start()
 	err := started()
 	if err == nil {
-		updates := make(chan struct{})
-		go func() {
-			defer close(updates)
-			r.geo.run(ctx)
-		}()
+		var tasks sync.WaitGroup
+		tasks.Go(func() { r.geo.run(ctx) })
+		tasks.Go(func() { r.store.Serve(ctx, r.recall) })
 		<-ctx.Done()
-		<-updates
+		tasks.Wait()
 	}
+	endInterrupts()
 	r.applying.Lock() // no change begins any more
 	defer r.applying.Unlock()
 	for _, p := range slices.Backward(r.parts) {
@@ -237,12 +250,10 @@ func (r *Relay) apply(c *config.Config, off map[int]bool) (err error) {
 		changes = append(changes, change)
 	}
 	resolving.adopt() // as nothing below, it cannot fail
-	r.engine.Use(next.snapshot)
-	r.current.Store(next) // nothing after this line can fail
+	r.use(next)       // nothing after this line can fail
 	step, done = "commit", true
 	r.hub.SetLevel(logLevel(c.LogLevel))
 	next.switchCounters(prev)
-	r.watch(next)
 	r.sources.follow(prev, next)
 	r.geo.forgive()
 	r.geo.wake()
@@ -253,4 +264,14 @@ func (r *Relay) apply(c *config.Config, off map[int]bool) (err error) {
 		debug.FreeOSMemory() // reading it took several times what is kept
 	}
 	return nil
+}
+
+// use makes next what runs.
+func (r *Relay) use(next *Running) {
+	r.gathering.Lock()
+	defer r.gathering.Unlock()
+	next.gather()
+	r.engine.Use(next.snapshot)
+	r.interrupts.follow(r.current.Swap(next), next)
+	r.watch(next)
 }

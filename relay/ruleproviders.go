@@ -3,43 +3,33 @@ package relay
 import (
 	"bytes"
 	"context"
-	"crypto/md5"
-	"encoding/hex"
 	"errors"
 	"fmt"
-	"log/slog"
 	"net/http"
-	"path/filepath"
 	"reflect"
 	"runtime/debug"
 	"strings"
-	"sync"
 	"time"
 
 	"github.com/switchyard-proxy/switchyard/relay/config"
 	"github.com/switchyard-proxy/switchyard/relay/fetch"
-	"github.com/switchyard-proxy/switchyard/relay/geo"
 	"github.com/switchyard-proxy/switchyard/relay/match"
 	"github.com/switchyard-proxy/switchyard/relay/provider"
 	"github.com/switchyard-proxy/switchyard/relay/rule"
 	"github.com/switchyard-proxy/switchyard/relay/ruleset"
-	"github.com/switchyard-proxy/switchyard/relay/state"
 )
 
 // ruleProvider is a rule provider of the configuration: where its set comes from, and the set that
 // rules refer to.
 type ruleProvider struct {
+	supply
 	config   config.RuleProvider
 	etag     bool // validators are sent
 	behavior ruleset.Behavior
 	format   ruleset.Format
 	vehicle  provider.Kind
-	path     string
 	set      *rule.Set
 	source   *provider.Source[*readSet]
-	life     context.Context // ends when a configuration comes that has it no more
-	end      context.CancelFunc
-	leave    func() bool // nil while nothing keeps it up to date
 }
 
 // largeSet is how many entries make a set large.
@@ -59,7 +49,6 @@ func (b *builder) ruleProviders() {
 	b.ruleSets = make(map[string]*ruleProvider, len(b.Config.RuleProviders))
 	b.refused = make(map[string]bool)
 	var fresh []*ruleProvider
-	paths := make(map[string]*config.RuleProvider)
 	for i := range b.Config.RuleProviders {
 		c := &b.Config.RuleProviders[i]
 		p := b.keptProvider(c)
@@ -70,12 +59,10 @@ func (b *builder) ruleProviders() {
 			}
 			fresh = append(fresh, p)
 		}
-		if other := paths[p.path]; p.path != "" && other != nil && (c.Type == "http" || other.Type == "http") {
-			b.report(c.Pos, "rule-providers."+c.Name+".path", fmt.Sprintf("is the file of the rule provider %q already", other.Name))
+		if !b.alone(b.rulePlace(c), p.path) {
 			b.refused[c.Name] = true
 			continue
 		}
-		paths[p.path] = c
 		b.RuleProviders = append(b.RuleProviders, p)
 		b.ruleSets[c.Name] = p
 	}
@@ -100,7 +87,7 @@ func (b *builder) keptProvider(c *config.RuleProvider) *ruleProvider {
 	if !reflect.DeepEqual(was, is) {
 		return nil
 	}
-	path, err := b.providerPath(c)
+	path, err := b.file(b.rulePlace(c))
 	if err != nil || path != old.path || path != "" && b.free(path) != nil {
 		return nil // a link leads elsewhere now, or the file has come to be the daemon's own
 	}
@@ -120,13 +107,11 @@ func (b *builder) newProvider(c *config.RuleProvider) *ruleProvider {
 	if p.format, err = ruleset.ParseFormat(c.Format); err != nil {
 		return nil
 	}
-	if p.path, err = b.providerPath(c); err == nil && p.path != "" {
-		err = b.free(p.path)
-	}
-	if err != nil {
-		b.report(c.Pos, "rule-providers."+c.Name+".path", err.Error())
+	path, ok := b.claim(b.rulePlace(c))
+	if !ok {
 		return nil
 	}
+	p.supply = newSupply(path)
 	r, mmdb := b.relay, !b.Config.Geo.Mode // the provider may outlive this configuration, and holds no more of it
 	settings := provider.Config[*readSet]{
 		Name: c.Name, Path: p.path, Interval: c.Interval, Log: r.log, Origin: c.URL,
@@ -157,67 +142,21 @@ func (b *builder) newProvider(c *config.RuleProvider) *ruleProvider {
 		p.format = ruleset.Text
 	}
 	p.vehicle, p.source = settings.Kind, provider.New(settings)
-	p.life, p.end = context.WithCancel(context.Background())
+	p.run = p.source.Run
 	return p
 }
 
-// providerPath is the file of a rule provider, inside the fence; "" for one that has none.
-func (b *builder) providerPath(c *config.RuleProvider) (string, error) {
-	paths := b.Config.Paths
-	switch {
-	case c.Type == "inline":
-		return "", nil
-	case c.Path != "":
-		return paths.Resolve(c.Path)
-	}
-	text := c.URL // the family's name for it: a home directory taken over keeps its files
+// rulePlace says where rule provider c is.
+func (b *builder) rulePlace(c *config.RuleProvider) *place {
+	p := &place{kind: "rule", name: c.Name, how: c.Type, url: c.URL, path: c.Path, pos: c.Pos}
 	for i := range b.Config.RuleProviders {
 		other := &b.Config.RuleProviders[i]
 		if other.Name == c.Name {
 			break
 		}
-		if other.Type == "http" && other.Path == "" && other.URL == c.URL {
-			text += "\x00" + c.Name // the first of them has the file
-		}
+		p.second = p.second || other.Type == "http" && other.Path == "" && other.URL == c.URL
 	}
-	sum := md5.Sum([]byte(text))
-	return paths.Resolve(filepath.Join("rules", hex.EncodeToString(sum[:])))
-}
-
-// free says why a file cannot be a rule provider's: it is one of the daemon's own, which a list must not
-// overwrite and whose lines must not be shown as what is wrong with it.
-func (b *builder) free(path string) error {
-	own := []string{state.FileName, state.FileName + ".bad", "controller.secret"}
-	for _, kind := range []geo.Kind{geo.GeoIPDat, geo.CountryDB, geo.ASNDB, geo.GeoSiteDat} {
-		own = append(own, kind.Files()...)
-	}
-	for i, name := range own {
-		own[i] = filepath.Join(b.Config.Paths.Home, name)
-	}
-	own = append(own, b.relay.source.File, b.Config.Controller.Unix)
-	if filepath.IsAbs(b.Config.File) { // else it is a name for messages
-		own = append(own, b.Config.File)
-	}
-	for _, text := range []string{b.Config.TLS.Certificate, b.Config.TLS.PrivateKey, b.Config.TLS.ClientAuthCert} {
-		if text != "" && !strings.Contains(text, "\n") { // else it is PEM itself
-			own = append(own, text)
-		}
-	}
-	for _, name := range own {
-		if name == "" {
-			continue
-		}
-		if resolved, err := b.Config.Paths.Resolve(name); err == nil {
-			name = resolved
-		}
-		if strings.EqualFold(name, path) {
-			return fmt.Errorf("%s is a file of the daemon's own", path)
-		}
-	}
-	if strings.HasSuffix(path, compiled) {
-		return fmt.Errorf("a name that ends in %s is that of a compiled set", compiled)
-	}
-	return config.Regular(path)
+	return p
 }
 
 // compiled is what follows the name of a rule set's file in that of its compiled form.
@@ -362,8 +301,6 @@ func (r *Relay) RuleProvider(name string) (ruleset.Info, bool) {
 	return p.info(), true
 }
 
-var errProviderGone = errors.New("a change of the configuration has taken the rule provider away")
-
 // UpdateRuleProvider loads the rule provider called name anew. When that fails, what it had stays.
 // known is false when there is none of that name.
 func (r *Relay) UpdateRuleProvider(ctx context.Context, name string) (known bool, err error) {
@@ -371,61 +308,5 @@ func (r *Relay) UpdateRuleProvider(ctx context.Context, name string) (known bool
 	if p == nil {
 		return false, nil
 	}
-	ctx, cancel := context.WithCancel(ctx)
-	defer cancel()
-	defer context.AfterFunc(p.life, cancel)()
-	if err = p.source.Refresh(ctx); err != nil && p.life.Err() != nil {
-		err = errProviderGone
-	}
-	return true, err
-}
-
-// sources keeps the rule providers of what runs up to date.
-type sources struct {
-	ctx     context.Context
-	end     context.CancelFunc
-	watcher *provider.Watcher // nil where files cannot be watched
-	running sync.WaitGroup
-}
-
-func newSources(log *slog.Logger) *sources {
-	s := &sources{}
-	s.ctx, s.end = context.WithCancel(context.Background())
-	var err error
-	if s.watcher, err = provider.NewWatcher(log); err != nil {
-		log.Warn("files of rule providers are not watched: " + err.Error())
-	}
-	return s
-}
-
-// follow ends the providers of prev that next has not, and begins those that are new.
-func (s *sources) follow(prev, next *Running) {
-	stays := make(map[*ruleProvider]bool, len(next.RuleProviders))
-	for _, p := range next.RuleProviders {
-		stays[p] = true
-	}
-	if prev != nil {
-		for _, p := range prev.RuleProviders {
-			if !stays[p] {
-				p.end()
-				p.leave()
-			}
-		}
-	}
-	for _, p := range next.RuleProviders {
-		if p.leave != nil {
-			continue
-		}
-		p.leave = context.AfterFunc(s.ctx, p.end)
-		s.running.Go(func() { _ = p.source.Run(p.life, s.watcher) }) // it says itself what fails
-	}
-}
-
-// stop ends all and waits for them.
-func (s *sources) stop() {
-	s.end()
-	s.running.Wait()
-	if s.watcher != nil {
-		s.watcher.Close()
-	}
+	return true, p.while(ctx, p.source.Refresh)
 }

@@ -94,12 +94,14 @@ func (b *builder) wrongRule(e *rule.Error) {
 
 // judge says what building c would find wrong, of a configuration that is wrong already.
 func judge(c *config.Config) config.Diagnostics {
-	b := &builder{Running: &Running{Config: c}, relay: newJudge(), base: dialingOf(c)}
+	b := &builder{Running: &Running{Config: c}, maker: maker{relay: newJudge(), base: dialingOf(c)}, files: make(map[string]*place)}
 	for i := range c.Proxies {
-		if t := c.Proxies[i].Type; (t == "http" || t == "socks5") && c.Proxies[i].Server != "" {
-			b.server(i)
+		if p := &c.Proxies[i]; (p.Type == "http" || p.Type == "socks5") && p.Server != "" {
+			_, err := b.server(p)
+			b.reportNode(i, err)
 		}
 	}
+	b.proxyProviders()
 	b.ruleProviders()
 	b.names()
 	b.compile()
@@ -216,7 +218,7 @@ func (r *Relay) SwitchRules(off map[int]bool) error {
 	}
 	running := *now
 	running.off = next
-	b := &builder{Running: &running, relay: r, prev: now, base: dialingOf(now.Config)}
+	b := &builder{Running: &running, maker: maker{relay: r, base: dialingOf(now.Config)}, prev: now}
 	b.rules()
 	if err := b.problem.Err(); err != nil {
 		return err
