@@ -5,7 +5,6 @@ package impl
 import (
 	"context"
 	"errors"
-	"fmt"
 	"log/slog"
 	"net"
 	"net/netip"
@@ -27,6 +26,8 @@ import (
 	"github.com/switchyard-proxy/switchyard/relay/outbound"
 	"github.com/switchyard-proxy/switchyard/relay/rule"
 	"github.com/switchyard-proxy/switchyard/relay/ruleset"
+	"github.com/switchyard-proxy/switchyard/relay/state"
+	"github.com/switchyard-proxy/switchyard/relay/subscription"
 	"github.com/switchyard-proxy/switchyard/relay/track"
 )
 
@@ -45,6 +46,13 @@ type Relay interface {
 	SwitchRules(off map[int]bool) error
 	// Explain says where f, which who would open, would go. With an error it goes nowhere.
 	Explain(ctx context.Context, f *flow.Flow, who flow.Process, trace bool) (*engine.Explanation, error)
+	// ProxyProviders describes the proxy providers in the order of the file, and those that only panels know.
+	ProxyProviders() []subscription.Info
+	ProxyProvider(name string) (info subscription.Info, known bool)
+	// UpdateProxyProvider loads a proxy provider anew, or leaves it as it is.
+	UpdateProxyProvider(ctx context.Context, name string) (known bool, err error)
+	// CheckProxyProvider tests the nodes of a proxy provider, and waits for that.
+	CheckProxyProvider(ctx context.Context, name string) (known bool)
 	RuleProviders() []ruleset.Info // in the order of the file
 	RuleProvider(name string) (info ruleset.Info, known bool)
 	// UpdateRuleProvider loads a rule provider anew, or leaves it as it is.
@@ -52,6 +60,7 @@ type Relay interface {
 	// UpdateGeo downloads and uses the geo data that rules need.
 	UpdateGeo(ctx context.Context) error
 	Table() *track.Table
+	Store() *state.Store
 	// QueryDNS resolves through name servers, the cache and policies included; hosts and fake
 	// addresses are left out. It returns a whole response message (id 0), whose TTLs count down.
 	// dns.ErrDisabled is that there is no DNS.
@@ -115,11 +124,9 @@ type Controller struct {
 	serve sync.WaitGroup
 }
 
-// Limits of the API. A configuration as payload is the largest body there is.
+// Limits of the API; those of bodies are in bodies.go.
 const (
 	maxHead       = 32 << 10
-	maxBody       = 64 << 20
-	maxGuestBody  = 64 << 10 // of a request that does not know the secret
 	maxConns      = 4096
 	maxStreams    = 256
 	readTimeout   = 30 * time.Second
@@ -140,19 +147,21 @@ func New(o Options) *Controller {
 		MaxStreams: maxStreams, WriteTimeout: streamTimeout,
 	})
 	handler := c.guard(r.Handler)
-	c.http, c.local = newServer(handler), newServer(handler)
-	c.http.HeaderReceived, c.http.MaxRequestBodySize = c.limits, maxGuestBody
+	c.http, c.local = c.newServer(handler, false), c.newServer(handler, true)
 	return c
 }
 
-// newServer makes an HTTP server whose clients may send what those may who know the secret.
-func newServer(handler fasthttp.RequestHandler) *fasthttp.Server {
+// newServer makes an HTTP server. Clients of the Unix socket may send what those may who know the secret.
+func (c *Controller) newServer(handler fasthttp.RequestHandler, unix bool) *fasthttp.Server {
 	return &fasthttp.Server{
+		HeaderReceived: func(h *fasthttp.RequestHeader) fasthttp.RequestConfig {
+			return fasthttp.RequestConfig{MaxRequestBodySize: c.most(h, unix)}
+		},
 		Handler: handler, Name: "switchyard", NoDefaultServerHeader: true,
-		ReadBufferSize: maxHead, MaxRequestBodySize: maxBody, Concurrency: maxConns,
+		ReadBufferSize: maxHead, MaxRequestBodySize: maxGuestBody, Concurrency: maxConns,
 		ReadTimeout: readTimeout, WriteTimeout: writeTimeout, IdleTimeout: idleTimeout,
 		CloseOnShutdown: true, DisablePreParseMultipartForm: true, NoDefaultContentType: true,
-		Logger: discard{}, ErrorHandler: malformed,
+		Logger: discard{}, ErrorHandler: c.malformed,
 	}
 }
 
@@ -160,19 +169,6 @@ func newServer(handler fasthttp.RequestHandler) *fasthttp.Server {
 type discard struct{}
 
 func (discard) Printf(string, ...any) {}
-
-// malformed answers a request that cannot be read.
-func malformed(ctx *fasthttp.RequestCtx, err error) {
-	status := fasthttp.StatusBadRequest
-	var small *fasthttp.ErrSmallBuffer
-	switch {
-	case errors.As(err, &small):
-		status = fasthttp.StatusRequestHeaderFieldsTooLarge
-	case errors.Is(err, fasthttp.ErrBodyTooLarge):
-		status = fasthttp.StatusRequestEntityTooLarge
-	}
-	ctx.Error(fmt.Sprintf("%d %s", status, fasthttp.StatusMessage(status)), status)
-}
 
 // Stop ends the listeners, the streams and what is being answered, and waits for them.
 func (c *Controller) Stop() error {
@@ -228,14 +224,6 @@ func (c *Controller) guard(next fasthttp.RequestHandler) fasthttp.RequestHandler
 			next(ctx)
 		}
 	}
-}
-
-// limits lets only those who know the secret send large bodies.
-func (c *Controller) limits(h *fasthttp.RequestHeader) fasthttp.RequestConfig {
-	if c.settings.Load().bearer(h.Peek("Authorization")) {
-		return fasthttp.RequestConfig{MaxRequestBodySize: maxBody}
-	}
-	return fasthttp.RequestConfig{}
 }
 
 // isUnix says whether a request came over the Unix socket, where the peer is known already.

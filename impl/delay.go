@@ -14,11 +14,25 @@ import (
 	"github.com/switchyard-proxy/switchyard/gen/server"
 	"github.com/switchyard-proxy/switchyard/relay/group"
 	"github.com/switchyard-proxy/switchyard/relay/health"
+	"github.com/switchyard-proxy/switchyard/relay/outbound"
 )
 
 // TestProxy implements server.Handler. That somebody does not wait for the answer ends no test.
 func (c *Controller) TestProxy(_ *fasthttp.RequestCtx, name string, q server.TestProxyQuery, w server.TestProxyW) rt.Reply {
-	o := c.find(name)
+	return c.testNode(c.find(name), q, w)
+}
+
+// tested is how a test of one node is answered.
+type tested interface {
+	JSON200(v *api.TestedDelay) rt.Reply
+	JSON400(v *api.Error) rt.Reply
+	JSON404(v *api.Error) rt.Reply
+	JSON503(v *api.Error) rt.Reply
+	JSON504(v *api.Error) rt.Reply
+}
+
+// testNode tests o, where there is one, and answers.
+func (c *Controller) testNode(o outbound.Outbound, q server.TestProxyQuery, w tested) rt.Reply {
 	if o == nil {
 		return w.JSON404(notFound)
 	}

@@ -25,6 +25,60 @@ func (v AdapterType) Validate() error {
 func (*AdapterType) CheckRequired([]byte) error { return nil }
 
 // AppendJSON appends v as JSON. Optional members that are nil are left out.
+func (v *Component) AppendJSON(b []byte) []byte {
+	n := len(b)
+	if p := v.Message; p != nil {
+		b = append(b, `,"message":`...)
+		b = rt.AppendString(b, *p)
+
+	}
+	if p := v.Since; p != nil {
+		b = append(b, `,"since":`...)
+		b = rt.AppendTime(b, *p)
+
+	}
+	b = append(b, `,"status":`...)
+	{
+		p := &v.Status
+		b = p.AppendJSON(b)
+
+	}
+	return rt.CloseObject(b, n)
+}
+
+// Validate reports the first member that is outside of its limits.
+func (v *Component) Validate() error {
+	{
+		p := &v.Status
+		if err := p.Validate(); err != nil {
+			return err
+		}
+
+	}
+	return nil
+}
+
+// CheckRequired reports the first required member that the JSON object raw does not have, or that
+// is null there and may not be.
+func (*Component) CheckRequired(raw []byte) error {
+	m, err := rt.Members(raw)
+	if err != nil {
+		return err
+	}
+	_ = m // all members may be optional and plain
+	if err := m.Require("status", false); err != nil {
+		return err
+	}
+	if raw := m.Get("status"); raw != nil {
+		if err := (*ReadinessStatus)(nil).CheckRequired(raw); err != nil {
+			return err
+		}
+
+	}
+	return nil
+}
+
+// AppendJSON appends v as JSON. Optional members that are nil are left out.
 func (v *Config) AppendJSON(b []byte) []byte {
 	n := len(b)
 	b = append(b, `,"allow-lan":`...)
@@ -2838,6 +2892,61 @@ func (v Network) Validate() error {
 func (*Network) CheckRequired([]byte) error { return nil }
 
 // AppendJSON appends v as JSON. Optional members that are nil are left out.
+func (v *NodeWarning) AppendJSON(b []byte) []byte {
+	n := len(b)
+	b = append(b, `,"line":`...)
+	{
+		p := &v.Line
+		b = strconv.AppendInt(b, int64(*p), 10)
+
+	}
+	b = append(b, `,"message":`...)
+	{
+		p := &v.Message
+		b = rt.AppendString(b, *p)
+
+	}
+	b = append(b, `,"name":`...)
+	{
+		p := &v.Name
+		b = rt.AppendString(b, *p)
+
+	}
+	return rt.CloseObject(b, n)
+}
+
+// Validate reports the first member that is outside of its limits.
+func (v *NodeWarning) Validate() error {
+	{
+		p := &v.Line
+		if *p < 0 {
+			return rt.Invalid("line", "too small")
+		}
+	}
+	return nil
+}
+
+// CheckRequired reports the first required member that the JSON object raw does not have, or that
+// is null there and may not be.
+func (*NodeWarning) CheckRequired(raw []byte) error {
+	m, err := rt.Members(raw)
+	if err != nil {
+		return err
+	}
+	_ = m // all members may be optional and plain
+	if err := m.Require("line", false); err != nil {
+		return err
+	}
+	if err := m.Require("message", false); err != nil {
+		return err
+	}
+	if err := m.Require("name", false); err != nil {
+		return err
+	}
+	return nil
+}
+
+// AppendJSON appends v as JSON. Optional members that are nil are left out.
 func (v *PlannedCheck) AppendJSON(b []byte) []byte {
 	n := len(b)
 	b = append(b, `,"at":`...)
@@ -3264,6 +3373,422 @@ func (*ProxyMap) CheckRequired(raw []byte) error {
 	}
 	return nil
 }
+
+// AppendJSON appends v as JSON. Optional members that are nil are left out.
+func (v *ProxyProvider) AppendJSON(b []byte) []byte {
+	n := len(b)
+	b = append(b, `,"error":`...)
+	{
+		p := &v.Error
+		b = rt.AppendString(b, *p)
+
+	}
+	b = append(b, `,"expectedStatus":`...)
+	{
+		p := &v.ExpectedStatus
+		b = rt.AppendString(b, *p)
+
+	}
+	b = append(b, `,"name":`...)
+	{
+		p := &v.Name
+		b = rt.AppendString(b, *p)
+
+	}
+	b = append(b, `,"nextAt":`...)
+	{
+		p := &v.NextAt
+		b = rt.AppendTime(b, *p)
+
+	}
+	b = append(b, `,"proxies":`...)
+	{
+		p := &v.Proxies
+		b = append(b, '[')
+		for i := range *p {
+			if i > 0 {
+				b = append(b, ',')
+			}
+			p := &(*p)[i]
+			b = p.AppendJSON(b)
+
+		}
+		b = append(b, ']')
+
+	}
+	if p := v.SubscriptionInfo; p != nil {
+		b = append(b, `,"subscriptionInfo":`...)
+		b = p.AppendJSON(b)
+
+	}
+	b = append(b, `,"testUrl":`...)
+	{
+		p := &v.TestURL
+		b = rt.AppendString(b, *p)
+
+	}
+	b = append(b, `,"triedAt":`...)
+	{
+		p := &v.TriedAt
+		b = rt.AppendTime(b, *p)
+
+	}
+	b = append(b, `,"type":`...)
+	{
+		p := &v.Type
+		b = rt.AppendString(b, *p)
+
+	}
+	b = append(b, `,"updatedAt":`...)
+	{
+		p := &v.UpdatedAt
+		b = rt.AppendTime(b, *p)
+
+	}
+	b = append(b, `,"vehicleType":`...)
+	{
+		p := &v.VehicleType
+		b = p.AppendJSON(b)
+
+	}
+	b = append(b, `,"warningCount":`...)
+	{
+		p := &v.WarningCount
+		b = strconv.AppendInt(b, int64(*p), 10)
+
+	}
+	b = append(b, `,"warnings":`...)
+	{
+		p := &v.Warnings
+		b = append(b, '[')
+		for i := range *p {
+			if i > 0 {
+				b = append(b, ',')
+			}
+			p := &(*p)[i]
+			b = p.AppendJSON(b)
+
+		}
+		b = append(b, ']')
+
+	}
+	return rt.CloseObject(b, n)
+}
+
+// Validate reports the first member that is outside of its limits.
+func (v *ProxyProvider) Validate() error {
+	{
+		p := &v.Proxies
+		for i := range *p {
+			p := &(*p)[i]
+			if err := p.Validate(); err != nil {
+				return err
+			}
+
+		}
+
+	}
+	if p := v.SubscriptionInfo; p != nil {
+		if err := p.Validate(); err != nil {
+			return err
+		}
+
+	}
+	{
+		p := &v.VehicleType
+		if err := p.Validate(); err != nil {
+			return err
+		}
+
+	}
+	{
+		p := &v.WarningCount
+		if *p < 0 {
+			return rt.Invalid("warningCount", "too small")
+		}
+	}
+	{
+		p := &v.Warnings
+		for i := range *p {
+			p := &(*p)[i]
+			if err := p.Validate(); err != nil {
+				return err
+			}
+
+		}
+
+	}
+	return nil
+}
+
+// CheckRequired reports the first required member that the JSON object raw does not have, or that
+// is null there and may not be.
+func (*ProxyProvider) CheckRequired(raw []byte) error {
+	m, err := rt.Members(raw)
+	if err != nil {
+		return err
+	}
+	_ = m // all members may be optional and plain
+	if err := m.Require("error", false); err != nil {
+		return err
+	}
+	if err := m.Require("expectedStatus", false); err != nil {
+		return err
+	}
+	if err := m.Require("name", false); err != nil {
+		return err
+	}
+	if err := m.Require("nextAt", false); err != nil {
+		return err
+	}
+	if err := m.Require("proxies", false); err != nil {
+		return err
+	}
+	if raw := m.Get("proxies"); raw != nil {
+		if err := rt.EachElement(raw, func(raw []byte) error {
+			if err := (*Proxy)(nil).CheckRequired(raw); err != nil {
+				return err
+			}
+
+			return nil
+		}); err != nil {
+			return err
+		}
+
+	}
+	if raw := m.Get("subscriptionInfo"); raw != nil {
+		if err := (*SubscriptionInfo)(nil).CheckRequired(raw); err != nil {
+			return err
+		}
+
+	}
+	if err := m.Require("testUrl", false); err != nil {
+		return err
+	}
+	if err := m.Require("triedAt", false); err != nil {
+		return err
+	}
+	if err := m.Require("type", false); err != nil {
+		return err
+	}
+	if err := m.Require("updatedAt", false); err != nil {
+		return err
+	}
+	if err := m.Require("vehicleType", false); err != nil {
+		return err
+	}
+	if raw := m.Get("vehicleType"); raw != nil {
+		if err := (*ProxyVehicleType)(nil).CheckRequired(raw); err != nil {
+			return err
+		}
+
+	}
+	if err := m.Require("warningCount", false); err != nil {
+		return err
+	}
+	if err := m.Require("warnings", false); err != nil {
+		return err
+	}
+	if raw := m.Get("warnings"); raw != nil {
+		if err := rt.EachElement(raw, func(raw []byte) error {
+			if err := (*NodeWarning)(nil).CheckRequired(raw); err != nil {
+				return err
+			}
+
+			return nil
+		}); err != nil {
+			return err
+		}
+
+	}
+	return nil
+}
+
+// AppendJSON appends v as JSON. Optional members that are nil are left out.
+func (v *ProxyProviderMap) AppendJSON(b []byte) []byte {
+	n := len(b)
+	b = append(b, `,"providers":`...)
+	{
+		p := &v.Providers
+		{
+			first := true
+			b = append(b, '{')
+			for k, e := range *p {
+				if !first {
+					b = append(b, ',')
+				}
+				first = false
+				b = append(rt.AppendString(b, k), ':')
+				p := &e
+				b = p.AppendJSON(b)
+
+			}
+			b = append(b, '}')
+		}
+
+	}
+	return rt.CloseObject(b, n)
+}
+
+// Validate reports the first member that is outside of its limits.
+func (v *ProxyProviderMap) Validate() error {
+	{
+		p := &v.Providers
+		for _, e := range *p {
+			p := &e
+			if err := p.Validate(); err != nil {
+				return err
+			}
+
+		}
+
+	}
+	return nil
+}
+
+// CheckRequired reports the first required member that the JSON object raw does not have, or that
+// is null there and may not be.
+func (*ProxyProviderMap) CheckRequired(raw []byte) error {
+	m, err := rt.Members(raw)
+	if err != nil {
+		return err
+	}
+	_ = m // all members may be optional and plain
+	if err := m.Require("providers", false); err != nil {
+		return err
+	}
+	if raw := m.Get("providers"); raw != nil {
+		if err := rt.EachMember(raw, func(raw []byte) error {
+			if err := (*ProxyProvider)(nil).CheckRequired(raw); err != nil {
+				return err
+			}
+
+			return nil
+		}); err != nil {
+			return err
+		}
+
+	}
+	return nil
+}
+
+// AppendJSON appends v as JSON.
+func (v ProxyVehicleType) AppendJSON(b []byte) []byte { return rt.AppendString(b, string(v)) }
+
+// Validate reports a value that is none of the known ones.
+func (v ProxyVehicleType) Validate() error {
+	if !v.Valid() {
+		return rt.Invalid("ProxyVehicleType", "unknown value")
+	}
+	return nil
+}
+
+// CheckRequired finds nothing to miss.
+func (*ProxyVehicleType) CheckRequired([]byte) error { return nil }
+
+// AppendJSON appends v as JSON. Optional members that are nil are left out.
+func (v *Readiness) AppendJSON(b []byte) []byte {
+	n := len(b)
+	b = append(b, `,"components":`...)
+	{
+		p := &v.Components
+		{
+			first := true
+			b = append(b, '{')
+			for k, e := range *p {
+				if !first {
+					b = append(b, ',')
+				}
+				first = false
+				b = append(rt.AppendString(b, k), ':')
+				p := &e
+				b = p.AppendJSON(b)
+
+			}
+			b = append(b, '}')
+		}
+
+	}
+	b = append(b, `,"status":`...)
+	{
+		p := &v.Status
+		b = p.AppendJSON(b)
+
+	}
+	return rt.CloseObject(b, n)
+}
+
+// Validate reports the first member that is outside of its limits.
+func (v *Readiness) Validate() error {
+	{
+		p := &v.Components
+		for _, e := range *p {
+			p := &e
+			if err := p.Validate(); err != nil {
+				return err
+			}
+
+		}
+
+	}
+	{
+		p := &v.Status
+		if err := p.Validate(); err != nil {
+			return err
+		}
+
+	}
+	return nil
+}
+
+// CheckRequired reports the first required member that the JSON object raw does not have, or that
+// is null there and may not be.
+func (*Readiness) CheckRequired(raw []byte) error {
+	m, err := rt.Members(raw)
+	if err != nil {
+		return err
+	}
+	_ = m // all members may be optional and plain
+	if err := m.Require("components", false); err != nil {
+		return err
+	}
+	if raw := m.Get("components"); raw != nil {
+		if err := rt.EachMember(raw, func(raw []byte) error {
+			if err := (*Component)(nil).CheckRequired(raw); err != nil {
+				return err
+			}
+
+			return nil
+		}); err != nil {
+			return err
+		}
+
+	}
+	if err := m.Require("status", false); err != nil {
+		return err
+	}
+	if raw := m.Get("status"); raw != nil {
+		if err := (*ReadinessStatus)(nil).CheckRequired(raw); err != nil {
+			return err
+		}
+
+	}
+	return nil
+}
+
+// AppendJSON appends v as JSON.
+func (v ReadinessStatus) AppendJSON(b []byte) []byte { return rt.AppendString(b, string(v)) }
+
+// Validate reports a value that is none of the known ones.
+func (v ReadinessStatus) Validate() error {
+	if !v.Valid() {
+		return rt.Invalid("ReadinessStatus", "unknown value")
+	}
+	return nil
+}
+
+// CheckRequired finds nothing to miss.
+func (*ReadinessStatus) CheckRequired([]byte) error { return nil }
 
 // AppendJSON appends v as JSON. Optional members that are nil are left out.
 func (v *Route) AppendJSON(b []byte) []byte {
@@ -4522,6 +5047,88 @@ func (*StructuredLog) CheckRequired(raw []byte) error {
 		return err
 	}
 	if err := m.Require("time", false); err != nil {
+		return err
+	}
+	return nil
+}
+
+// AppendJSON appends v as JSON. Optional members that are nil are left out.
+func (v *SubscriptionInfo) AppendJSON(b []byte) []byte {
+	n := len(b)
+	b = append(b, `,"Download":`...)
+	{
+		p := &v.Download
+		b = strconv.AppendInt(b, int64(*p), 10)
+
+	}
+	b = append(b, `,"Expire":`...)
+	{
+		p := &v.Expire
+		b = strconv.AppendInt(b, int64(*p), 10)
+
+	}
+	b = append(b, `,"Total":`...)
+	{
+		p := &v.Total
+		b = strconv.AppendInt(b, int64(*p), 10)
+
+	}
+	b = append(b, `,"Upload":`...)
+	{
+		p := &v.Upload
+		b = strconv.AppendInt(b, int64(*p), 10)
+
+	}
+	return rt.CloseObject(b, n)
+}
+
+// Validate reports the first member that is outside of its limits.
+func (v *SubscriptionInfo) Validate() error {
+	{
+		p := &v.Download
+		if *p < 0 {
+			return rt.Invalid("Download", "too small")
+		}
+	}
+	{
+		p := &v.Expire
+		if *p < 0 {
+			return rt.Invalid("Expire", "too small")
+		}
+	}
+	{
+		p := &v.Total
+		if *p < 0 {
+			return rt.Invalid("Total", "too small")
+		}
+	}
+	{
+		p := &v.Upload
+		if *p < 0 {
+			return rt.Invalid("Upload", "too small")
+		}
+	}
+	return nil
+}
+
+// CheckRequired reports the first required member that the JSON object raw does not have, or that
+// is null there and may not be.
+func (*SubscriptionInfo) CheckRequired(raw []byte) error {
+	m, err := rt.Members(raw)
+	if err != nil {
+		return err
+	}
+	_ = m // all members may be optional and plain
+	if err := m.Require("Download", false); err != nil {
+		return err
+	}
+	if err := m.Require("Expire", false); err != nil {
+		return err
+	}
+	if err := m.Require("Total", false); err != nil {
+		return err
+	}
+	if err := m.Require("Upload", false); err != nil {
 		return err
 	}
 	return nil

@@ -149,6 +149,7 @@ func (e DNSMode) Valid() bool {
 const (
 	ErrorCodeApplyFailed    ErrorCode = "apply_failed"
 	ErrorCodeBodyInvalid    ErrorCode = "body_invalid"
+	ErrorCodeBodyTooLarge   ErrorCode = "body_too_large"
 	ErrorCodeConfigInvalid  ErrorCode = "config_invalid"
 	ErrorCodeDNSDisabled    ErrorCode = "dns_disabled"
 	ErrorCodeForbidden      ErrorCode = "forbidden"
@@ -159,6 +160,8 @@ const (
 	ErrorCodePathInvalid    ErrorCode = "path_invalid"
 	ErrorCodeQueryInvalid   ErrorCode = "query_invalid"
 	ErrorCodeResolveFailed  ErrorCode = "resolve_failed"
+	ErrorCodeStorageFull    ErrorCode = "storage_full"
+	ErrorCodeStoreFailed    ErrorCode = "store_failed"
 	ErrorCodeTestFailed     ErrorCode = "test_failed"
 	ErrorCodeTestTimeout    ErrorCode = "test_timeout"
 	ErrorCodeTooManyStreams ErrorCode = "too_many_streams"
@@ -174,6 +177,8 @@ func (e ErrorCode) Valid() bool {
 	case ErrorCodeApplyFailed:
 		return true
 	case ErrorCodeBodyInvalid:
+		return true
+	case ErrorCodeBodyTooLarge:
 		return true
 	case ErrorCodeConfigInvalid:
 		return true
@@ -194,6 +199,10 @@ func (e ErrorCode) Valid() bool {
 	case ErrorCodeQueryInvalid:
 		return true
 	case ErrorCodeResolveFailed:
+		return true
+	case ErrorCodeStorageFull:
+		return true
+	case ErrorCodeStoreFailed:
 		return true
 	case ErrorCodeTestFailed:
 		return true
@@ -397,6 +406,48 @@ func (e Network) Valid() bool {
 	case NetworkTCP:
 		return true
 	case NetworkUDP:
+		return true
+	default:
+		return false
+	}
+}
+
+// Defines values for ProxyVehicleType.
+const (
+	ProxyVehicleTypeCompatible ProxyVehicleType = "Compatible"
+	ProxyVehicleTypeFile       ProxyVehicleType = "File"
+	ProxyVehicleTypeHTTP       ProxyVehicleType = "HTTP"
+	ProxyVehicleTypeInline     ProxyVehicleType = "Inline"
+)
+
+// Valid indicates whether the value is a known member of the ProxyVehicleType enum.
+func (e ProxyVehicleType) Valid() bool {
+	switch e {
+	case ProxyVehicleTypeCompatible:
+		return true
+	case ProxyVehicleTypeFile:
+		return true
+	case ProxyVehicleTypeHTTP:
+		return true
+	case ProxyVehicleTypeInline:
+		return true
+	default:
+		return false
+	}
+}
+
+// Defines values for ReadinessStatus.
+const (
+	ReadinessStatusDegraded ReadinessStatus = "degraded"
+	ReadinessStatusOk       ReadinessStatus = "ok"
+)
+
+// Valid indicates whether the value is a known member of the ReadinessStatus enum.
+func (e ReadinessStatus) Valid() bool {
+	switch e {
+	case ReadinessStatusDegraded:
+		return true
+	case ReadinessStatusOk:
 		return true
 	default:
 		return false
@@ -657,6 +708,22 @@ func (e VehicleType) Valid() bool {
 
 // AdapterType The kind of a node or group.
 type AdapterType string
+
+// Component How a component of the daemon is.
+type Component struct {
+	// Message What is wrong, in words; absent if nothing is.
+	//
+	// Example: state /etc/switchyard/cache.db: in use by another process
+	Message *string `json:"message,omitempty"`
+
+	// Since Since when; absent if nothing is wrong.
+	//
+	// Example: 2026-01-02T03:04:05.678Z
+	Since *time.Time `json:"since,omitempty"`
+
+	// Status Whether all is well, or something is missing that the daemon can do without.
+	Status ReadinessStatus `json:"status"`
+}
 
 // Config The general part of the running configuration.
 type Config struct {
@@ -1405,6 +1472,24 @@ type Mode string
 // Network The transport.
 type Network string
 
+// NodeWarning A node of a list that cannot be used, or carries nothing.
+type NodeWarning struct {
+	// Line The line, from 1; 0 where it is not known.
+	//
+	// Example: 7
+	Line int `json:"line"`
+
+	// Message What is wrong with it.
+	//
+	// Example: a node of type socks5 needs port
+	Message string `json:"message"`
+
+	// Name Its name, as far as it is known.
+	//
+	// Example: node-9
+	Name string `json:"name"`
+}
+
 // PlannedCheck A test of a node that is planned.
 type PlannedCheck struct {
 	// At When.
@@ -1532,6 +1617,87 @@ type ProxyMap struct {
 	// Proxies The nodes and groups.
 	Proxies map[string]Proxy `json:"proxies"`
 }
+
+// ProxyProvider A list of nodes that comes from elsewhere, or stands for what the configuration has.
+type ProxyProvider struct {
+	// Error Why the last try failed, empty if it did not. The nodes that were there before are still used.
+	//
+	// Example:
+	Error string `json:"error"`
+
+	// ExpectedStatus The statuses that count as success.
+	//
+	// Example: *
+	ExpectedStatus string `json:"expectedStatus"`
+
+	// Name Its name.
+	//
+	// Example: sub
+	Name string `json:"name"`
+
+	// NextAt When it is updated next by itself; the year 1 for never.
+	//
+	// Example: 2026-01-03T03:04:05Z
+	NextAt time.Time `json:"nextAt"`
+
+	// Proxies The nodes in the order of the list; of a Compatible one there may be groups among them.
+	Proxies []Proxy `json:"proxies"`
+
+	// SubscriptionInfo How much of a subscription is used, in the words of its server.
+	SubscriptionInfo *SubscriptionInfo `json:"subscriptionInfo,omitempty"`
+
+	// TestURL What the nodes are tested against, empty where they are not.
+	//
+	// Example: https://example.test/204
+	TestURL string `json:"testUrl"`
+
+	// TriedAt When it was last tried to update; the year 1 for never.
+	//
+	// Example: 2026-01-02T03:04:05Z
+	TriedAt time.Time `json:"triedAt"`
+
+	// Type The word Proxy.
+	//
+	// Example: Proxy
+	Type string `json:"type"`
+
+	// UpdatedAt When it was last known to be up to date; the year 1 for never.
+	//
+	// Example: 2026-01-02T03:04:05Z
+	UpdatedAt time.Time `json:"updatedAt"`
+
+	// VehicleType Where the nodes come from.
+	VehicleType ProxyVehicleType `json:"vehicleType"`
+
+	// WarningCount How many such nodes there are.
+	//
+	// Example: 1
+	WarningCount int `json:"warningCount"`
+
+	// Warnings The first nodes that cannot be used, or carry nothing.
+	Warnings []NodeWarning `json:"warnings"`
+}
+
+// ProxyProviderMap Proxy providers by name.
+type ProxyProviderMap struct {
+	// Providers The proxy providers.
+	Providers map[string]ProxyProvider `json:"providers"`
+}
+
+// ProxyVehicleType Where the nodes come from.
+type ProxyVehicleType string
+
+// Readiness How the daemon is.
+type Readiness struct {
+	// Components How each component is, by its name. `store` is the file that keeps what survives a restart. More may come.
+	Components map[string]Component `json:"components"`
+
+	// Status Whether all is well, or something is missing that the daemon can do without.
+	Status ReadinessStatus `json:"status"`
+}
+
+// ReadinessStatus Whether all is well, or something is missing that the daemon can do without.
+type ReadinessStatus string
 
 // Route Where a connection would go, and why.
 type Route struct {
@@ -1842,6 +2008,29 @@ type StructuredLog struct {
 	Time time.Time `json:"time"`
 }
 
+// SubscriptionInfo How much of a subscription is used, in the words of its server.
+type SubscriptionInfo struct {
+	// Download Bytes.
+	//
+	// Example: 2048
+	Download int64 `json:"Download"`
+
+	// Expire When it ends, in Unix seconds; 0 for never.
+	//
+	// Example: 1893456000
+	Expire int64 `json:"Expire"`
+
+	// Total Bytes that may be used.
+	//
+	// Example: 1073741824
+	Total int64 `json:"Total"`
+
+	// Upload Bytes.
+	//
+	// Example: 1024
+	Upload int64 `json:"Upload"`
+}
+
 // TestState What is known from the tests against one URL.
 type TestState struct {
 	// Alive Whether the last test succeeded.
@@ -2021,8 +2210,23 @@ type Version struct {
 // GroupName defines model for GroupName.
 type GroupName = string
 
+// ProviderNodeName defines model for ProviderNodeName.
+type ProviderNodeName = string
+
 // ProxyName defines model for ProxyName.
 type ProxyName = string
+
+// ProxyProviderName defines model for ProxyProviderName.
+type ProxyProviderName = string
+
+// TestExpected defines model for TestExpected.
+type TestExpected = string
+
+// TestTimeout defines model for TestTimeout.
+type TestTimeout = int32
+
+// TestURL defines model for TestURL.
+type TestURL = string
 
 // ApplyFailed Why a request was not served.
 type ApplyFailed = Error
@@ -2041,6 +2245,9 @@ type Internal = Error
 
 // NotFound Why a request was not served.
 type NotFound = Error
+
+// StoreFailed Why a request was not served.
+type StoreFailed = Error
 
 // TooManyStreams Why a request was not served.
 type TooManyStreams = Error
@@ -2090,17 +2297,32 @@ type StreamLogsParams struct {
 	Format *LogFormat `form:"format,omitempty" json:"format,omitempty"`
 }
 
+// TestProviderProxyParams defines parameters for TestProviderProxy.
+type TestProviderProxyParams struct {
+	// URL Where to, http or https. Absent or empty is a test that fails.
+	URL *TestURL `form:"url,omitempty" json:"url,omitempty"`
+
+	// Timeout Milliseconds that the test may take. With 0 or less it is over at once.
+	Timeout TestTimeout `form:"timeout" json:"timeout"`
+
+	// Expected The statuses that count as success, a list such as `200/204/300-399`; absent or `*` is any. The answer has the delay with other statuses too; `extra` tells the difference.
+	Expected *TestExpected `form:"expected,omitempty" json:"expected,omitempty"`
+}
+
 // TestProxyParams defines parameters for TestProxy.
 type TestProxyParams struct {
 	// URL Where to, http or https. Absent or empty is a test that fails.
-	URL *string `form:"url,omitempty" json:"url,omitempty"`
+	URL *TestURL `form:"url,omitempty" json:"url,omitempty"`
 
 	// Timeout Milliseconds that the test may take. With 0 or less it is over at once.
-	Timeout int32 `form:"timeout" json:"timeout"`
+	Timeout TestTimeout `form:"timeout" json:"timeout"`
 
 	// Expected The statuses that count as success, a list such as `200/204/300-399`; absent or `*` is any. The answer has the delay with other statuses too; `extra` tells the difference.
-	Expected *string `form:"expected,omitempty" json:"expected,omitempty"`
+	Expected *TestExpected `form:"expected,omitempty" json:"expected,omitempty"`
 }
+
+// PutStoredJSONBody defines parameters for PutStored.
+type PutStoredJSONBody = interface{}
 
 // PatchConfigsJSONRequestBody defines body for PatchConfigs for application/json ContentType.
 type PatchConfigsJSONRequestBody = ConfigPatch
@@ -2116,3 +2338,6 @@ type SwitchRulesJSONRequestBody = RuleSwitches
 
 // MatchRulesJSONRequestBody defines body for MatchRules for application/json ContentType.
 type MatchRulesJSONRequestBody = RouteQuery
+
+// PutStoredJSONRequestBody defines body for PutStored for application/json ContentType.
+type PutStoredJSONRequestBody = PutStoredJSONBody

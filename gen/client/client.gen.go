@@ -246,6 +246,48 @@ type ClientInterface interface {
 	// Corresponds with GET /memory (the `StreamMemory` operationId).
 	StreamMemory(ctx context.Context, reqEditors ...RequestEditorFn) (*http.Response, error)
 
+	// ListProxyProviders List proxy providers
+	//
+	// Answers every proxy provider by its name: those of the configuration in its order; then `default`, which has all nodes and groups of the configuration, and one for each group that names members. The vehicle of these is `Compatible`.
+	//
+	// Corresponds with GET /providers/proxies (the `ListProxyProviders` operationId).
+	ListProxyProviders(ctx context.Context, reqEditors ...RequestEditorFn) (*http.Response, error)
+
+	// GetProxyProvider Show a proxy provider
+	//
+	// Answers one proxy provider.
+	//
+	// Corresponds with GET /providers/proxies/{name} (the `GetProxyProvider` operationId).
+	GetProxyProvider(ctx context.Context, name ProxyProviderName, reqEditors ...RequestEditorFn) (*http.Response, error)
+
+	// UpdateProxyProvider Load a proxy provider anew
+	//
+	// Downloads or reads the list and gives its nodes to the groups; the answer waits for that. When it fails, the nodes that were there stay. Nodes whose settings did not change stay the same, with their history and connections. Of a `Compatible` one there is nothing to load.
+	//
+	// Corresponds with PUT /providers/proxies/{name} (the `UpdateProxyProvider` operationId).
+	UpdateProxyProvider(ctx context.Context, name ProxyProviderName, reqEditors ...RequestEditorFn) (*http.Response, error)
+
+	// CheckProxyProvider Test the nodes of a proxy provider
+	//
+	// Tests all its nodes, with its URL and those of the groups that use it, and answers when that is done, a minute later at most. What was found is in the history of the nodes.
+	//
+	// Corresponds with GET /providers/proxies/{name}/healthcheck (the `CheckProxyProvider` operationId).
+	CheckProxyProvider(ctx context.Context, name ProxyProviderName, reqEditors ...RequestEditorFn) (*http.Response, error)
+
+	// GetProviderProxy Show a node of a proxy provider
+	//
+	// Answers one node, or one group of a `Compatible` provider. A node that is called `healthcheck` cannot be asked for here.
+	//
+	// Corresponds with GET /providers/proxies/{name}/{node} (the `GetProviderProxy` operationId).
+	GetProviderProxy(ctx context.Context, name ProxyProviderName, node ProviderNodeName, reqEditors ...RequestEditorFn) (*http.Response, error)
+
+	// TestProviderProxy Test a node of a proxy provider
+	//
+	// Asks for the head of a URL through the node and answers how long that took, as the delay test of `/proxies` does.
+	//
+	// Corresponds with GET /providers/proxies/{name}/{node}/healthcheck (the `TestProviderProxy` operationId).
+	TestProviderProxy(ctx context.Context, name ProxyProviderName, node ProviderNodeName, params *TestProviderProxyParams, reqEditors ...RequestEditorFn) (*http.Response, error)
+
 	// ListRuleProviders List rule providers
 	//
 	// Answers every rule provider by its name.
@@ -313,6 +355,13 @@ type ClientInterface interface {
 	// Corresponds with GET /proxies/{name}/delay (the `TestProxy` operationId).
 	TestProxy(ctx context.Context, name ProxyName, params *TestProxyParams, reqEditors ...RequestEditorFn) (*http.Response, error)
 
+	// GetReadiness Tell how the daemon is
+	//
+	// Answers how each component of the daemon is, and `degraded` where one of them is. The daemon serves all the same: the status of the answer is 200 in both cases.
+	//
+	// Corresponds with GET /readyz (the `GetReadiness` operationId).
+	GetReadiness(ctx context.Context, reqEditors ...RequestEditorFn) (*http.Response, error)
+
 	// ListRules List rules
 	//
 	// Answers the rules in match order. What is inside sub-rules is not listed.
@@ -355,6 +404,38 @@ type ClientInterface interface {
 	//
 	// Corresponds with POST /rules/match (the `MatchRules` operationId).
 	MatchRules(ctx context.Context, body MatchRulesJSONRequestBody, reqEditors ...RequestEditorFn) (*http.Response, error)
+
+	// DeleteStored Forget a document
+	//
+	// Forgets what is kept under the key. That there is nothing is no error.
+	//
+	// Corresponds with DELETE /storage/{key} (the `DeleteStored` operationId).
+	DeleteStored(ctx context.Context, key string, reqEditors ...RequestEditorFn) (*http.Response, error)
+
+	// GetStored Read a document
+	//
+	// Answers the document that a client has kept under the key, and `null` for none.
+	//
+	// Corresponds with GET /storage/{key} (the `GetStored` operationId).
+	GetStored(ctx context.Context, key string, reqEditors ...RequestEditorFn) (*http.Response, error)
+
+	// PutStoredWithBody Keep a document
+	//
+	// Keeps a JSON document of at most 1 MiB (1048576 bytes) under the key, in place of the one that was there. Nothing may follow it in the body. It survives the end of the daemon from the moment of the answer. There may be 1000 keys, and 64 MiB in all.
+	//
+	// Takes any type of body and a specified content type.
+	//
+	// Corresponds with PUT /storage/{key} (the `PutStored` operationId).
+	PutStoredWithBody(ctx context.Context, key string, contentType string, body io.Reader, reqEditors ...RequestEditorFn) (*http.Response, error)
+
+	// PutStored Keep a document
+	//
+	// Keeps a JSON document of at most 1 MiB (1048576 bytes) under the key, in place of the one that was there. Nothing may follow it in the body. It survives the end of the daemon from the moment of the answer. There may be 1000 keys, and 64 MiB in all.
+	//
+	// Takes a body of the `application/json` content type.
+	//
+	// Corresponds with PUT /storage/{key} (the `PutStored` operationId).
+	PutStored(ctx context.Context, key string, body PutStoredJSONRequestBody, reqEditors ...RequestEditorFn) (*http.Response, error)
 
 	// StreamTraffic Follow the traffic
 	//
@@ -743,6 +824,108 @@ func (c *Client) StreamMemory(ctx context.Context, reqEditors ...RequestEditorFn
 	return c.Client.Do(req)
 }
 
+// ListProxyProviders List proxy providers
+//
+// Answers every proxy provider by its name: those of the configuration in its order; then `default`, which has all nodes and groups of the configuration, and one for each group that names members. The vehicle of these is `Compatible`.
+//
+// Corresponds with GET /providers/proxies (the `ListProxyProviders` operationId).
+func (c *Client) ListProxyProviders(ctx context.Context, reqEditors ...RequestEditorFn) (*http.Response, error) {
+	req, err := NewListProxyProvidersRequest(c.Server)
+	if err != nil {
+		return nil, err
+	}
+	req = req.WithContext(ctx)
+	if err := c.applyEditors(ctx, req, reqEditors); err != nil {
+		return nil, err
+	}
+	return c.Client.Do(req)
+}
+
+// GetProxyProvider Show a proxy provider
+//
+// Answers one proxy provider.
+//
+// Corresponds with GET /providers/proxies/{name} (the `GetProxyProvider` operationId).
+func (c *Client) GetProxyProvider(ctx context.Context, name ProxyProviderName, reqEditors ...RequestEditorFn) (*http.Response, error) {
+	req, err := NewGetProxyProviderRequest(c.Server, name)
+	if err != nil {
+		return nil, err
+	}
+	req = req.WithContext(ctx)
+	if err := c.applyEditors(ctx, req, reqEditors); err != nil {
+		return nil, err
+	}
+	return c.Client.Do(req)
+}
+
+// UpdateProxyProvider Load a proxy provider anew
+//
+// Downloads or reads the list and gives its nodes to the groups; the answer waits for that. When it fails, the nodes that were there stay. Nodes whose settings did not change stay the same, with their history and connections. Of a `Compatible` one there is nothing to load.
+//
+// Corresponds with PUT /providers/proxies/{name} (the `UpdateProxyProvider` operationId).
+func (c *Client) UpdateProxyProvider(ctx context.Context, name ProxyProviderName, reqEditors ...RequestEditorFn) (*http.Response, error) {
+	req, err := NewUpdateProxyProviderRequest(c.Server, name)
+	if err != nil {
+		return nil, err
+	}
+	req = req.WithContext(ctx)
+	if err := c.applyEditors(ctx, req, reqEditors); err != nil {
+		return nil, err
+	}
+	return c.Client.Do(req)
+}
+
+// CheckProxyProvider Test the nodes of a proxy provider
+//
+// Tests all its nodes, with its URL and those of the groups that use it, and answers when that is done, a minute later at most. What was found is in the history of the nodes.
+//
+// Corresponds with GET /providers/proxies/{name}/healthcheck (the `CheckProxyProvider` operationId).
+func (c *Client) CheckProxyProvider(ctx context.Context, name ProxyProviderName, reqEditors ...RequestEditorFn) (*http.Response, error) {
+	req, err := NewCheckProxyProviderRequest(c.Server, name)
+	if err != nil {
+		return nil, err
+	}
+	req = req.WithContext(ctx)
+	if err := c.applyEditors(ctx, req, reqEditors); err != nil {
+		return nil, err
+	}
+	return c.Client.Do(req)
+}
+
+// GetProviderProxy Show a node of a proxy provider
+//
+// Answers one node, or one group of a `Compatible` provider. A node that is called `healthcheck` cannot be asked for here.
+//
+// Corresponds with GET /providers/proxies/{name}/{node} (the `GetProviderProxy` operationId).
+func (c *Client) GetProviderProxy(ctx context.Context, name ProxyProviderName, node ProviderNodeName, reqEditors ...RequestEditorFn) (*http.Response, error) {
+	req, err := NewGetProviderProxyRequest(c.Server, name, node)
+	if err != nil {
+		return nil, err
+	}
+	req = req.WithContext(ctx)
+	if err := c.applyEditors(ctx, req, reqEditors); err != nil {
+		return nil, err
+	}
+	return c.Client.Do(req)
+}
+
+// TestProviderProxy Test a node of a proxy provider
+//
+// Asks for the head of a URL through the node and answers how long that took, as the delay test of `/proxies` does.
+//
+// Corresponds with GET /providers/proxies/{name}/{node}/healthcheck (the `TestProviderProxy` operationId).
+func (c *Client) TestProviderProxy(ctx context.Context, name ProxyProviderName, node ProviderNodeName, params *TestProviderProxyParams, reqEditors ...RequestEditorFn) (*http.Response, error) {
+	req, err := NewTestProviderProxyRequest(c.Server, name, node, params)
+	if err != nil {
+		return nil, err
+	}
+	req = req.WithContext(ctx)
+	if err := c.applyEditors(ctx, req, reqEditors); err != nil {
+		return nil, err
+	}
+	return c.Client.Do(req)
+}
+
 // ListRuleProviders List rule providers
 //
 // Answers every rule provider by its name.
@@ -900,6 +1083,23 @@ func (c *Client) TestProxy(ctx context.Context, name ProxyName, params *TestProx
 	return c.Client.Do(req)
 }
 
+// GetReadiness Tell how the daemon is
+//
+// Answers how each component of the daemon is, and `degraded` where one of them is. The daemon serves all the same: the status of the answer is 200 in both cases.
+//
+// Corresponds with GET /readyz (the `GetReadiness` operationId).
+func (c *Client) GetReadiness(ctx context.Context, reqEditors ...RequestEditorFn) (*http.Response, error) {
+	req, err := NewGetReadinessRequest(c.Server)
+	if err != nil {
+		return nil, err
+	}
+	req = req.WithContext(ctx)
+	if err := c.applyEditors(ctx, req, reqEditors); err != nil {
+		return nil, err
+	}
+	return c.Client.Do(req)
+}
+
 // ListRules List rules
 //
 // Answers the rules in match order. What is inside sub-rules is not listed.
@@ -983,6 +1183,78 @@ func (c *Client) MatchRulesWithBody(ctx context.Context, contentType string, bod
 // Corresponds with POST /rules/match (the `MatchRules` operationId).
 func (c *Client) MatchRules(ctx context.Context, body MatchRulesJSONRequestBody, reqEditors ...RequestEditorFn) (*http.Response, error) {
 	req, err := NewMatchRulesRequest(c.Server, body)
+	if err != nil {
+		return nil, err
+	}
+	req = req.WithContext(ctx)
+	if err := c.applyEditors(ctx, req, reqEditors); err != nil {
+		return nil, err
+	}
+	return c.Client.Do(req)
+}
+
+// DeleteStored Forget a document
+//
+// Forgets what is kept under the key. That there is nothing is no error.
+//
+// Corresponds with DELETE /storage/{key} (the `DeleteStored` operationId).
+func (c *Client) DeleteStored(ctx context.Context, key string, reqEditors ...RequestEditorFn) (*http.Response, error) {
+	req, err := NewDeleteStoredRequest(c.Server, key)
+	if err != nil {
+		return nil, err
+	}
+	req = req.WithContext(ctx)
+	if err := c.applyEditors(ctx, req, reqEditors); err != nil {
+		return nil, err
+	}
+	return c.Client.Do(req)
+}
+
+// GetStored Read a document
+//
+// Answers the document that a client has kept under the key, and `null` for none.
+//
+// Corresponds with GET /storage/{key} (the `GetStored` operationId).
+func (c *Client) GetStored(ctx context.Context, key string, reqEditors ...RequestEditorFn) (*http.Response, error) {
+	req, err := NewGetStoredRequest(c.Server, key)
+	if err != nil {
+		return nil, err
+	}
+	req = req.WithContext(ctx)
+	if err := c.applyEditors(ctx, req, reqEditors); err != nil {
+		return nil, err
+	}
+	return c.Client.Do(req)
+}
+
+// PutStoredWithBody Keep a document
+//
+// Keeps a JSON document of at most 1 MiB (1048576 bytes) under the key, in place of the one that was there. Nothing may follow it in the body. It survives the end of the daemon from the moment of the answer. There may be 1000 keys, and 64 MiB in all.
+//
+// Takes any type of body and a specified content type.
+//
+// Corresponds with PUT /storage/{key} (the `PutStored` operationId).
+func (c *Client) PutStoredWithBody(ctx context.Context, key string, contentType string, body io.Reader, reqEditors ...RequestEditorFn) (*http.Response, error) {
+	req, err := NewPutStoredRequestWithBody(c.Server, key, contentType, body)
+	if err != nil {
+		return nil, err
+	}
+	req = req.WithContext(ctx)
+	if err := c.applyEditors(ctx, req, reqEditors); err != nil {
+		return nil, err
+	}
+	return c.Client.Do(req)
+}
+
+// PutStored Keep a document
+//
+// Keeps a JSON document of at most 1 MiB (1048576 bytes) under the key, in place of the one that was there. Nothing may follow it in the body. It survives the end of the daemon from the moment of the answer. There may be 1000 keys, and 64 MiB in all.
+//
+// Takes a body of the `application/json` content type.
+//
+// Corresponds with PUT /storage/{key} (the `PutStored` operationId).
+func (c *Client) PutStored(ctx context.Context, key string, body PutStoredJSONRequestBody, reqEditors ...RequestEditorFn) (*http.Response, error) {
+	req, err := NewPutStoredRequest(c.Server, key, body)
 	if err != nil {
 		return nil, err
 	}
@@ -1806,6 +2078,292 @@ func NewStreamMemoryRequest(server string) (*http.Request, error) {
 	return req, nil
 }
 
+// NewListProxyProvidersRequest constructs an http.Request for the ListProxyProviders method
+func NewListProxyProvidersRequest(server string) (*http.Request, error) {
+	var err error
+
+	serverURL, err := url.Parse(server)
+	if err != nil {
+		return nil, err
+	}
+
+	operationPath := fmt.Sprintf("/providers/proxies")
+	if operationPath[0] == '/' {
+		operationPath = "." + operationPath
+	}
+
+	queryURL, err := serverURL.Parse(operationPath)
+	if err != nil {
+		return nil, err
+	}
+
+	req, err := http.NewRequest(http.MethodGet, queryURL.String(), nil)
+	if err != nil {
+		return nil, err
+	}
+
+	return req, nil
+}
+
+// NewGetProxyProviderRequest constructs an http.Request for the GetProxyProvider method
+func NewGetProxyProviderRequest(server string, name ProxyProviderName) (*http.Request, error) {
+	var err error
+
+	var pathParam0 string
+
+	pathParam0, err = runtime.StyleParamWithOptions("simple", false, "name", name, runtime.StyleParamOptions{ParamLocation: runtime.ParamLocationPath, Type: "string", Format: ""})
+	if err != nil {
+		return nil, err
+	}
+
+	if pathParam0 == "." || pathParam0 == ".." { // switchyard: or it would be resolved away
+		pathParam0 = strings.ReplaceAll(pathParam0, ".", "%2E") // switchyard: the same name
+	} // switchyard: end
+
+	serverURL, err := url.Parse(server)
+	if err != nil {
+		return nil, err
+	}
+
+	operationPath := fmt.Sprintf("/providers/proxies/%s", pathParam0)
+	if operationPath[0] == '/' {
+		operationPath = "." + operationPath
+	}
+
+	queryURL, err := serverURL.Parse(operationPath)
+	if err != nil {
+		return nil, err
+	}
+
+	req, err := http.NewRequest(http.MethodGet, queryURL.String(), nil)
+	if err != nil {
+		return nil, err
+	}
+
+	return req, nil
+}
+
+// NewUpdateProxyProviderRequest constructs an http.Request for the UpdateProxyProvider method
+func NewUpdateProxyProviderRequest(server string, name ProxyProviderName) (*http.Request, error) {
+	var err error
+
+	var pathParam0 string
+
+	pathParam0, err = runtime.StyleParamWithOptions("simple", false, "name", name, runtime.StyleParamOptions{ParamLocation: runtime.ParamLocationPath, Type: "string", Format: ""})
+	if err != nil {
+		return nil, err
+	}
+
+	if pathParam0 == "." || pathParam0 == ".." { // switchyard: or it would be resolved away
+		pathParam0 = strings.ReplaceAll(pathParam0, ".", "%2E") // switchyard: the same name
+	} // switchyard: end
+
+	serverURL, err := url.Parse(server)
+	if err != nil {
+		return nil, err
+	}
+
+	operationPath := fmt.Sprintf("/providers/proxies/%s", pathParam0)
+	if operationPath[0] == '/' {
+		operationPath = "." + operationPath
+	}
+
+	queryURL, err := serverURL.Parse(operationPath)
+	if err != nil {
+		return nil, err
+	}
+
+	req, err := http.NewRequest(http.MethodPut, queryURL.String(), nil)
+	if err != nil {
+		return nil, err
+	}
+
+	return req, nil
+}
+
+// NewCheckProxyProviderRequest constructs an http.Request for the CheckProxyProvider method
+func NewCheckProxyProviderRequest(server string, name ProxyProviderName) (*http.Request, error) {
+	var err error
+
+	var pathParam0 string
+
+	pathParam0, err = runtime.StyleParamWithOptions("simple", false, "name", name, runtime.StyleParamOptions{ParamLocation: runtime.ParamLocationPath, Type: "string", Format: ""})
+	if err != nil {
+		return nil, err
+	}
+
+	if pathParam0 == "." || pathParam0 == ".." { // switchyard: or it would be resolved away
+		pathParam0 = strings.ReplaceAll(pathParam0, ".", "%2E") // switchyard: the same name
+	} // switchyard: end
+
+	serverURL, err := url.Parse(server)
+	if err != nil {
+		return nil, err
+	}
+
+	operationPath := fmt.Sprintf("/providers/proxies/%s/healthcheck", pathParam0)
+	if operationPath[0] == '/' {
+		operationPath = "." + operationPath
+	}
+
+	queryURL, err := serverURL.Parse(operationPath)
+	if err != nil {
+		return nil, err
+	}
+
+	req, err := http.NewRequest(http.MethodGet, queryURL.String(), nil)
+	if err != nil {
+		return nil, err
+	}
+
+	return req, nil
+}
+
+// NewGetProviderProxyRequest constructs an http.Request for the GetProviderProxy method
+func NewGetProviderProxyRequest(server string, name ProxyProviderName, node ProviderNodeName) (*http.Request, error) {
+	var err error
+
+	var pathParam0 string
+
+	pathParam0, err = runtime.StyleParamWithOptions("simple", false, "name", name, runtime.StyleParamOptions{ParamLocation: runtime.ParamLocationPath, Type: "string", Format: ""})
+	if err != nil {
+		return nil, err
+	}
+
+	if pathParam0 == "." || pathParam0 == ".." { // switchyard: or it would be resolved away
+		pathParam0 = strings.ReplaceAll(pathParam0, ".", "%2E") // switchyard: the same name
+	} // switchyard: end
+
+	var pathParam1 string
+
+	pathParam1, err = runtime.StyleParamWithOptions("simple", false, "node", node, runtime.StyleParamOptions{ParamLocation: runtime.ParamLocationPath, Type: "string", Format: ""})
+	if err != nil {
+		return nil, err
+	}
+
+	if pathParam1 == "." || pathParam1 == ".." { // switchyard: or it would be resolved away
+		pathParam1 = strings.ReplaceAll(pathParam1, ".", "%2E") // switchyard: the same name
+	} // switchyard: end
+
+	serverURL, err := url.Parse(server)
+	if err != nil {
+		return nil, err
+	}
+
+	operationPath := fmt.Sprintf("/providers/proxies/%s/%s", pathParam0, pathParam1)
+	if operationPath[0] == '/' {
+		operationPath = "." + operationPath
+	}
+
+	queryURL, err := serverURL.Parse(operationPath)
+	if err != nil {
+		return nil, err
+	}
+
+	req, err := http.NewRequest(http.MethodGet, queryURL.String(), nil)
+	if err != nil {
+		return nil, err
+	}
+
+	return req, nil
+}
+
+// NewTestProviderProxyRequest constructs an http.Request for the TestProviderProxy method
+func NewTestProviderProxyRequest(server string, name ProxyProviderName, node ProviderNodeName, params *TestProviderProxyParams) (*http.Request, error) {
+	var err error
+
+	var pathParam0 string
+
+	pathParam0, err = runtime.StyleParamWithOptions("simple", false, "name", name, runtime.StyleParamOptions{ParamLocation: runtime.ParamLocationPath, Type: "string", Format: ""})
+	if err != nil {
+		return nil, err
+	}
+
+	if pathParam0 == "." || pathParam0 == ".." { // switchyard: or it would be resolved away
+		pathParam0 = strings.ReplaceAll(pathParam0, ".", "%2E") // switchyard: the same name
+	} // switchyard: end
+
+	var pathParam1 string
+
+	pathParam1, err = runtime.StyleParamWithOptions("simple", false, "node", node, runtime.StyleParamOptions{ParamLocation: runtime.ParamLocationPath, Type: "string", Format: ""})
+	if err != nil {
+		return nil, err
+	}
+
+	if pathParam1 == "." || pathParam1 == ".." { // switchyard: or it would be resolved away
+		pathParam1 = strings.ReplaceAll(pathParam1, ".", "%2E") // switchyard: the same name
+	} // switchyard: end
+
+	serverURL, err := url.Parse(server)
+	if err != nil {
+		return nil, err
+	}
+
+	operationPath := fmt.Sprintf("/providers/proxies/%s/%s/healthcheck", pathParam0, pathParam1)
+	if operationPath[0] == '/' {
+		operationPath = "." + operationPath
+	}
+
+	queryURL, err := serverURL.Parse(operationPath)
+	if err != nil {
+		return nil, err
+	}
+
+	if params != nil {
+		// queryValues collects non-styled parameters (passthrough, JSON)
+		// that are safe to round-trip through url.Values.Encode().
+		queryValues := queryURL.Query()
+		// rawQueryFragments collects pre-encoded query fragments from
+		// styled parameters, preserving literal commas as delimiters
+		// per the OpenAPI spec (e.g. "color=blue,black,brown").
+		var rawQueryFragments []string
+
+		if params.URL != nil {
+
+			if queryFrag, err := runtime.StyleParamWithOptions("form", true, "url", *params.URL, runtime.StyleParamOptions{ParamLocation: runtime.ParamLocationQuery, Type: "string", Format: ""}); err != nil {
+				return nil, err
+			} else {
+				for _, qp := range strings.Split(queryFrag, "&") {
+					rawQueryFragments = append(rawQueryFragments, qp)
+				}
+			}
+
+		}
+
+		if queryFrag, err := runtime.StyleParamWithOptions("form", true, "timeout", params.Timeout, runtime.StyleParamOptions{ParamLocation: runtime.ParamLocationQuery, Type: "integer", Format: "int32"}); err != nil {
+			return nil, err
+		} else {
+			for _, qp := range strings.Split(queryFrag, "&") {
+				rawQueryFragments = append(rawQueryFragments, qp)
+			}
+		}
+
+		if params.Expected != nil {
+
+			if queryFrag, err := runtime.StyleParamWithOptions("form", true, "expected", *params.Expected, runtime.StyleParamOptions{ParamLocation: runtime.ParamLocationQuery, Type: "string", Format: ""}); err != nil {
+				return nil, err
+			} else {
+				for _, qp := range strings.Split(queryFrag, "&") {
+					rawQueryFragments = append(rawQueryFragments, qp)
+				}
+			}
+
+		}
+
+		if encoded := queryValues.Encode(); encoded != "" {
+			rawQueryFragments = append(rawQueryFragments, encoded)
+		}
+		queryURL.RawQuery = strings.Join(rawQueryFragments, "&")
+	}
+
+	req, err := http.NewRequest(http.MethodGet, queryURL.String(), nil)
+	if err != nil {
+		return nil, err
+	}
+
+	return req, nil
+}
+
 // NewListRuleProvidersRequest constructs an http.Request for the ListRuleProviders method
 func NewListRuleProvidersRequest(server string) (*http.Request, error) {
 	var err error
@@ -2148,6 +2706,33 @@ func NewTestProxyRequest(server string, name ProxyName, params *TestProxyParams)
 	return req, nil
 }
 
+// NewGetReadinessRequest constructs an http.Request for the GetReadiness method
+func NewGetReadinessRequest(server string) (*http.Request, error) {
+	var err error
+
+	serverURL, err := url.Parse(server)
+	if err != nil {
+		return nil, err
+	}
+
+	operationPath := fmt.Sprintf("/readyz")
+	if operationPath[0] == '/' {
+		operationPath = "." + operationPath
+	}
+
+	queryURL, err := serverURL.Parse(operationPath)
+	if err != nil {
+		return nil, err
+	}
+
+	req, err := http.NewRequest(http.MethodGet, queryURL.String(), nil)
+	if err != nil {
+		return nil, err
+	}
+
+	return req, nil
+}
+
 // NewListRulesRequest constructs an http.Request for the ListRules method
 func NewListRulesRequest(server string) (*http.Request, error) {
 	var err error
@@ -2246,6 +2831,133 @@ func NewMatchRulesRequestWithBody(server string, contentType string, body io.Rea
 	}
 
 	req, err := http.NewRequest(http.MethodPost, queryURL.String(), body)
+	if err != nil {
+		return nil, err
+	}
+
+	req.Header.Add("Content-Type", contentType)
+
+	return req, nil
+}
+
+// NewDeleteStoredRequest constructs an http.Request for the DeleteStored method
+func NewDeleteStoredRequest(server string, key string) (*http.Request, error) {
+	var err error
+
+	var pathParam0 string
+
+	pathParam0, err = runtime.StyleParamWithOptions("simple", false, "key", key, runtime.StyleParamOptions{ParamLocation: runtime.ParamLocationPath, Type: "string", Format: ""})
+	if err != nil {
+		return nil, err
+	}
+
+	if pathParam0 == "." || pathParam0 == ".." { // switchyard: or it would be resolved away
+		pathParam0 = strings.ReplaceAll(pathParam0, ".", "%2E") // switchyard: the same name
+	} // switchyard: end
+
+	serverURL, err := url.Parse(server)
+	if err != nil {
+		return nil, err
+	}
+
+	operationPath := fmt.Sprintf("/storage/%s", pathParam0)
+	if operationPath[0] == '/' {
+		operationPath = "." + operationPath
+	}
+
+	queryURL, err := serverURL.Parse(operationPath)
+	if err != nil {
+		return nil, err
+	}
+
+	req, err := http.NewRequest(http.MethodDelete, queryURL.String(), nil)
+	if err != nil {
+		return nil, err
+	}
+
+	return req, nil
+}
+
+// NewGetStoredRequest constructs an http.Request for the GetStored method
+func NewGetStoredRequest(server string, key string) (*http.Request, error) {
+	var err error
+
+	var pathParam0 string
+
+	pathParam0, err = runtime.StyleParamWithOptions("simple", false, "key", key, runtime.StyleParamOptions{ParamLocation: runtime.ParamLocationPath, Type: "string", Format: ""})
+	if err != nil {
+		return nil, err
+	}
+
+	if pathParam0 == "." || pathParam0 == ".." { // switchyard: or it would be resolved away
+		pathParam0 = strings.ReplaceAll(pathParam0, ".", "%2E") // switchyard: the same name
+	} // switchyard: end
+
+	serverURL, err := url.Parse(server)
+	if err != nil {
+		return nil, err
+	}
+
+	operationPath := fmt.Sprintf("/storage/%s", pathParam0)
+	if operationPath[0] == '/' {
+		operationPath = "." + operationPath
+	}
+
+	queryURL, err := serverURL.Parse(operationPath)
+	if err != nil {
+		return nil, err
+	}
+
+	req, err := http.NewRequest(http.MethodGet, queryURL.String(), nil)
+	if err != nil {
+		return nil, err
+	}
+
+	return req, nil
+}
+
+// NewPutStoredRequest calls the generic PutStored builder with application/json body
+func NewPutStoredRequest(server string, key string, body PutStoredJSONRequestBody) (*http.Request, error) {
+	var bodyReader io.Reader
+	buf, err := json.Marshal(body)
+	if err != nil {
+		return nil, err
+	}
+	bodyReader = bytes.NewReader(buf)
+	return NewPutStoredRequestWithBody(server, key, "application/json", bodyReader)
+}
+
+// NewPutStoredRequestWithBody constructs an http.Request for the PutStored method, with any body, and a specified content type
+func NewPutStoredRequestWithBody(server string, key string, contentType string, body io.Reader) (*http.Request, error) {
+	var err error
+
+	var pathParam0 string
+
+	pathParam0, err = runtime.StyleParamWithOptions("simple", false, "key", key, runtime.StyleParamOptions{ParamLocation: runtime.ParamLocationPath, Type: "string", Format: ""})
+	if err != nil {
+		return nil, err
+	}
+
+	if pathParam0 == "." || pathParam0 == ".." { // switchyard: or it would be resolved away
+		pathParam0 = strings.ReplaceAll(pathParam0, ".", "%2E") // switchyard: the same name
+	} // switchyard: end
+
+	serverURL, err := url.Parse(server)
+	if err != nil {
+		return nil, err
+	}
+
+	operationPath := fmt.Sprintf("/storage/%s", pathParam0)
+	if operationPath[0] == '/' {
+		operationPath = "." + operationPath
+	}
+
+	queryURL, err := serverURL.Parse(operationPath)
+	if err != nil {
+		return nil, err
+	}
+
+	req, err := http.NewRequest(http.MethodPut, queryURL.String(), body)
 	if err != nil {
 		return nil, err
 	}
@@ -2551,6 +3263,60 @@ type ClientWithResponsesInterface interface {
 	// Corresponds with GET /healthchecks (the `GetHealthChecks` operationId).
 	GetHealthChecksWithResponse(ctx context.Context, reqEditors ...RequestEditorFn) (*GetHealthChecksResponse, error)
 
+	// ListProxyProvidersWithResponse List proxy providers
+	//
+	// Answers every proxy provider by its name: those of the configuration in its order; then `default`, which has all nodes and groups of the configuration, and one for each group that names members. The vehicle of these is `Compatible`.
+	//
+	// Returns a wrapper object for the known response body format(s).
+	//
+	// Corresponds with GET /providers/proxies (the `ListProxyProviders` operationId).
+	ListProxyProvidersWithResponse(ctx context.Context, reqEditors ...RequestEditorFn) (*ListProxyProvidersResponse, error)
+
+	// GetProxyProviderWithResponse Show a proxy provider
+	//
+	// Answers one proxy provider.
+	//
+	// Returns a wrapper object for the known response body format(s).
+	//
+	// Corresponds with GET /providers/proxies/{name} (the `GetProxyProvider` operationId).
+	GetProxyProviderWithResponse(ctx context.Context, name ProxyProviderName, reqEditors ...RequestEditorFn) (*GetProxyProviderResponse, error)
+
+	// UpdateProxyProviderWithResponse Load a proxy provider anew
+	//
+	// Downloads or reads the list and gives its nodes to the groups; the answer waits for that. When it fails, the nodes that were there stay. Nodes whose settings did not change stay the same, with their history and connections. Of a `Compatible` one there is nothing to load.
+	//
+	// Returns a wrapper object for the known response body format(s).
+	//
+	// Corresponds with PUT /providers/proxies/{name} (the `UpdateProxyProvider` operationId).
+	UpdateProxyProviderWithResponse(ctx context.Context, name ProxyProviderName, reqEditors ...RequestEditorFn) (*UpdateProxyProviderResponse, error)
+
+	// CheckProxyProviderWithResponse Test the nodes of a proxy provider
+	//
+	// Tests all its nodes, with its URL and those of the groups that use it, and answers when that is done, a minute later at most. What was found is in the history of the nodes.
+	//
+	// Returns a wrapper object for the known response body format(s).
+	//
+	// Corresponds with GET /providers/proxies/{name}/healthcheck (the `CheckProxyProvider` operationId).
+	CheckProxyProviderWithResponse(ctx context.Context, name ProxyProviderName, reqEditors ...RequestEditorFn) (*CheckProxyProviderResponse, error)
+
+	// GetProviderProxyWithResponse Show a node of a proxy provider
+	//
+	// Answers one node, or one group of a `Compatible` provider. A node that is called `healthcheck` cannot be asked for here.
+	//
+	// Returns a wrapper object for the known response body format(s).
+	//
+	// Corresponds with GET /providers/proxies/{name}/{node} (the `GetProviderProxy` operationId).
+	GetProviderProxyWithResponse(ctx context.Context, name ProxyProviderName, node ProviderNodeName, reqEditors ...RequestEditorFn) (*GetProviderProxyResponse, error)
+
+	// TestProviderProxyWithResponse Test a node of a proxy provider
+	//
+	// Asks for the head of a URL through the node and answers how long that took, as the delay test of `/proxies` does.
+	//
+	// Returns a wrapper object for the known response body format(s).
+	//
+	// Corresponds with GET /providers/proxies/{name}/{node}/healthcheck (the `TestProviderProxy` operationId).
+	TestProviderProxyWithResponse(ctx context.Context, name ProxyProviderName, node ProviderNodeName, params *TestProviderProxyParams, reqEditors ...RequestEditorFn) (*TestProviderProxyResponse, error)
+
 	// ListRuleProvidersWithResponse List rule providers
 	//
 	// Answers every rule provider by its name.
@@ -2632,6 +3398,15 @@ type ClientWithResponsesInterface interface {
 	// Corresponds with GET /proxies/{name}/delay (the `TestProxy` operationId).
 	TestProxyWithResponse(ctx context.Context, name ProxyName, params *TestProxyParams, reqEditors ...RequestEditorFn) (*TestProxyResponse, error)
 
+	// GetReadinessWithResponse Tell how the daemon is
+	//
+	// Answers how each component of the daemon is, and `degraded` where one of them is. The daemon serves all the same: the status of the answer is 200 in both cases.
+	//
+	// Returns a wrapper object for the known response body format(s).
+	//
+	// Corresponds with GET /readyz (the `GetReadiness` operationId).
+	GetReadinessWithResponse(ctx context.Context, reqEditors ...RequestEditorFn) (*GetReadinessResponse, error)
+
 	// ListRulesWithResponse List rules
 	//
 	// Answers the rules in match order. What is inside sub-rules is not listed.
@@ -2676,6 +3451,42 @@ type ClientWithResponsesInterface interface {
 	//
 	// Corresponds with POST /rules/match (the `MatchRules` operationId).
 	MatchRulesWithResponse(ctx context.Context, body MatchRulesJSONRequestBody, reqEditors ...RequestEditorFn) (*MatchRulesResponse, error)
+
+	// DeleteStoredWithResponse Forget a document
+	//
+	// Forgets what is kept under the key. That there is nothing is no error.
+	//
+	// Returns a wrapper object for the known response body format(s).
+	//
+	// Corresponds with DELETE /storage/{key} (the `DeleteStored` operationId).
+	DeleteStoredWithResponse(ctx context.Context, key string, reqEditors ...RequestEditorFn) (*DeleteStoredResponse, error)
+
+	// GetStoredWithResponse Read a document
+	//
+	// Answers the document that a client has kept under the key, and `null` for none.
+	//
+	// Returns a wrapper object for the known response body format(s).
+	//
+	// Corresponds with GET /storage/{key} (the `GetStored` operationId).
+	GetStoredWithResponse(ctx context.Context, key string, reqEditors ...RequestEditorFn) (*GetStoredResponse, error)
+
+	// PutStoredWithBodyWithResponse Keep a document
+	//
+	// Keeps a JSON document of at most 1 MiB (1048576 bytes) under the key, in place of the one that was there. Nothing may follow it in the body. It survives the end of the daemon from the moment of the answer. There may be 1000 keys, and 64 MiB in all.
+	//
+	// Takes any type of body and a specified content type, and returns a wrapper object for the known response body format(s).
+	//
+	// Corresponds with PUT /storage/{key} (the `PutStored` operationId).
+	PutStoredWithBodyWithResponse(ctx context.Context, key string, contentType string, body io.Reader, reqEditors ...RequestEditorFn) (*PutStoredResponse, error)
+
+	// PutStoredWithResponse Keep a document
+	//
+	// Keeps a JSON document of at most 1 MiB (1048576 bytes) under the key, in place of the one that was there. Nothing may follow it in the body. It survives the end of the daemon from the moment of the answer. There may be 1000 keys, and 64 MiB in all.
+	//
+	// Takes a body of the `application/json` content type, and returns a wrapper object for the known response body format(s).
+	//
+	// Corresponds with PUT /storage/{key} (the `PutStored` operationId).
+	PutStoredWithResponse(ctx context.Context, key string, body PutStoredJSONRequestBody, reqEditors ...RequestEditorFn) (*PutStoredResponse, error)
 
 	// UpgradeGeoWithResponse Update the geo data
 	//
@@ -3778,6 +4589,455 @@ func (r GetHealthChecksResponse) ContentType() string {
 	return ""
 }
 
+type ListProxyProvidersResponse struct {
+	Body         []byte
+	HTTPResponse *http.Response
+	// JSON200 the response for an HTTP 200 `application/json` response
+	JSON200 *ProxyProviderMap
+	// JSON401 the response for an HTTP 401 `application/json` response
+	JSON401 *Unauthorized
+	// JSON403 the response for an HTTP 403 `application/json` response
+	JSON403 *Forbidden
+	// JSON500 the response for an HTTP 500 `application/json` response
+	JSON500 *Internal
+}
+
+// GetJSON200 returns the response for an HTTP 200 `application/json` response
+func (r ListProxyProvidersResponse) GetJSON200() *ProxyProviderMap {
+	return r.JSON200
+}
+
+// GetJSON401 returns the response for an HTTP 401 `application/json` response
+func (r ListProxyProvidersResponse) GetJSON401() *Unauthorized {
+	return r.JSON401
+}
+
+// GetJSON403 returns the response for an HTTP 403 `application/json` response
+func (r ListProxyProvidersResponse) GetJSON403() *Forbidden {
+	return r.JSON403
+}
+
+// GetJSON500 returns the response for an HTTP 500 `application/json` response
+func (r ListProxyProvidersResponse) GetJSON500() *Internal {
+	return r.JSON500
+}
+
+// GetBody returns the raw response body bytes
+func (r ListProxyProvidersResponse) GetBody() []byte {
+	return r.Body
+}
+
+// Status returns HTTPResponse.Status
+func (r ListProxyProvidersResponse) Status() string {
+	if r.HTTPResponse != nil {
+		return r.HTTPResponse.Status
+	}
+	return http.StatusText(0)
+}
+
+// StatusCode returns HTTPResponse.StatusCode
+func (r ListProxyProvidersResponse) StatusCode() int {
+	if r.HTTPResponse != nil {
+		return r.HTTPResponse.StatusCode
+	}
+	return 0
+}
+
+// ContentType is a convenience method to retrieve the Content-Type value from the HTTP response headers
+func (r ListProxyProvidersResponse) ContentType() string {
+	if r.HTTPResponse != nil {
+		return r.HTTPResponse.Header.Get("Content-Type")
+	}
+	return ""
+}
+
+type GetProxyProviderResponse struct {
+	Body         []byte
+	HTTPResponse *http.Response
+	// JSON200 the response for an HTTP 200 `application/json` response
+	JSON200 *ProxyProvider
+	// JSON400 the response for an HTTP 400 `application/json` response
+	JSON400 *BadRequest
+	// JSON401 the response for an HTTP 401 `application/json` response
+	JSON401 *Unauthorized
+	// JSON403 the response for an HTTP 403 `application/json` response
+	JSON403 *Forbidden
+	// JSON404 the response for an HTTP 404 `application/json` response
+	JSON404 *NotFound
+	// JSON500 the response for an HTTP 500 `application/json` response
+	JSON500 *Internal
+}
+
+// GetJSON200 returns the response for an HTTP 200 `application/json` response
+func (r GetProxyProviderResponse) GetJSON200() *ProxyProvider {
+	return r.JSON200
+}
+
+// GetJSON400 returns the response for an HTTP 400 `application/json` response
+func (r GetProxyProviderResponse) GetJSON400() *BadRequest {
+	return r.JSON400
+}
+
+// GetJSON401 returns the response for an HTTP 401 `application/json` response
+func (r GetProxyProviderResponse) GetJSON401() *Unauthorized {
+	return r.JSON401
+}
+
+// GetJSON403 returns the response for an HTTP 403 `application/json` response
+func (r GetProxyProviderResponse) GetJSON403() *Forbidden {
+	return r.JSON403
+}
+
+// GetJSON404 returns the response for an HTTP 404 `application/json` response
+func (r GetProxyProviderResponse) GetJSON404() *NotFound {
+	return r.JSON404
+}
+
+// GetJSON500 returns the response for an HTTP 500 `application/json` response
+func (r GetProxyProviderResponse) GetJSON500() *Internal {
+	return r.JSON500
+}
+
+// GetBody returns the raw response body bytes
+func (r GetProxyProviderResponse) GetBody() []byte {
+	return r.Body
+}
+
+// Status returns HTTPResponse.Status
+func (r GetProxyProviderResponse) Status() string {
+	if r.HTTPResponse != nil {
+		return r.HTTPResponse.Status
+	}
+	return http.StatusText(0)
+}
+
+// StatusCode returns HTTPResponse.StatusCode
+func (r GetProxyProviderResponse) StatusCode() int {
+	if r.HTTPResponse != nil {
+		return r.HTTPResponse.StatusCode
+	}
+	return 0
+}
+
+// ContentType is a convenience method to retrieve the Content-Type value from the HTTP response headers
+func (r GetProxyProviderResponse) ContentType() string {
+	if r.HTTPResponse != nil {
+		return r.HTTPResponse.Header.Get("Content-Type")
+	}
+	return ""
+}
+
+type UpdateProxyProviderResponse struct {
+	Body         []byte
+	HTTPResponse *http.Response
+	// JSON400 the response for an HTTP 400 `application/json` response
+	JSON400 *BadRequest
+	// JSON401 the response for an HTTP 401 `application/json` response
+	JSON401 *Unauthorized
+	// JSON403 the response for an HTTP 403 `application/json` response
+	JSON403 *Forbidden
+	// JSON404 the response for an HTTP 404 `application/json` response
+	JSON404 *NotFound
+	// JSON500 the response for an HTTP 500 `application/json` response
+	JSON500 *Internal
+	// JSON503 the response for an HTTP 503 `application/json` response
+	JSON503 *Error
+}
+
+// GetJSON400 returns the response for an HTTP 400 `application/json` response
+func (r UpdateProxyProviderResponse) GetJSON400() *BadRequest {
+	return r.JSON400
+}
+
+// GetJSON401 returns the response for an HTTP 401 `application/json` response
+func (r UpdateProxyProviderResponse) GetJSON401() *Unauthorized {
+	return r.JSON401
+}
+
+// GetJSON403 returns the response for an HTTP 403 `application/json` response
+func (r UpdateProxyProviderResponse) GetJSON403() *Forbidden {
+	return r.JSON403
+}
+
+// GetJSON404 returns the response for an HTTP 404 `application/json` response
+func (r UpdateProxyProviderResponse) GetJSON404() *NotFound {
+	return r.JSON404
+}
+
+// GetJSON500 returns the response for an HTTP 500 `application/json` response
+func (r UpdateProxyProviderResponse) GetJSON500() *Internal {
+	return r.JSON500
+}
+
+// GetJSON503 returns the response for an HTTP 503 `application/json` response
+func (r UpdateProxyProviderResponse) GetJSON503() *Error {
+	return r.JSON503
+}
+
+// GetBody returns the raw response body bytes
+func (r UpdateProxyProviderResponse) GetBody() []byte {
+	return r.Body
+}
+
+// Status returns HTTPResponse.Status
+func (r UpdateProxyProviderResponse) Status() string {
+	if r.HTTPResponse != nil {
+		return r.HTTPResponse.Status
+	}
+	return http.StatusText(0)
+}
+
+// StatusCode returns HTTPResponse.StatusCode
+func (r UpdateProxyProviderResponse) StatusCode() int {
+	if r.HTTPResponse != nil {
+		return r.HTTPResponse.StatusCode
+	}
+	return 0
+}
+
+// ContentType is a convenience method to retrieve the Content-Type value from the HTTP response headers
+func (r UpdateProxyProviderResponse) ContentType() string {
+	if r.HTTPResponse != nil {
+		return r.HTTPResponse.Header.Get("Content-Type")
+	}
+	return ""
+}
+
+type CheckProxyProviderResponse struct {
+	Body         []byte
+	HTTPResponse *http.Response
+	// JSON400 the response for an HTTP 400 `application/json` response
+	JSON400 *BadRequest
+	// JSON401 the response for an HTTP 401 `application/json` response
+	JSON401 *Unauthorized
+	// JSON403 the response for an HTTP 403 `application/json` response
+	JSON403 *Forbidden
+	// JSON404 the response for an HTTP 404 `application/json` response
+	JSON404 *NotFound
+	// JSON500 the response for an HTTP 500 `application/json` response
+	JSON500 *Internal
+}
+
+// GetJSON400 returns the response for an HTTP 400 `application/json` response
+func (r CheckProxyProviderResponse) GetJSON400() *BadRequest {
+	return r.JSON400
+}
+
+// GetJSON401 returns the response for an HTTP 401 `application/json` response
+func (r CheckProxyProviderResponse) GetJSON401() *Unauthorized {
+	return r.JSON401
+}
+
+// GetJSON403 returns the response for an HTTP 403 `application/json` response
+func (r CheckProxyProviderResponse) GetJSON403() *Forbidden {
+	return r.JSON403
+}
+
+// GetJSON404 returns the response for an HTTP 404 `application/json` response
+func (r CheckProxyProviderResponse) GetJSON404() *NotFound {
+	return r.JSON404
+}
+
+// GetJSON500 returns the response for an HTTP 500 `application/json` response
+func (r CheckProxyProviderResponse) GetJSON500() *Internal {
+	return r.JSON500
+}
+
+// GetBody returns the raw response body bytes
+func (r CheckProxyProviderResponse) GetBody() []byte {
+	return r.Body
+}
+
+// Status returns HTTPResponse.Status
+func (r CheckProxyProviderResponse) Status() string {
+	if r.HTTPResponse != nil {
+		return r.HTTPResponse.Status
+	}
+	return http.StatusText(0)
+}
+
+// StatusCode returns HTTPResponse.StatusCode
+func (r CheckProxyProviderResponse) StatusCode() int {
+	if r.HTTPResponse != nil {
+		return r.HTTPResponse.StatusCode
+	}
+	return 0
+}
+
+// ContentType is a convenience method to retrieve the Content-Type value from the HTTP response headers
+func (r CheckProxyProviderResponse) ContentType() string {
+	if r.HTTPResponse != nil {
+		return r.HTTPResponse.Header.Get("Content-Type")
+	}
+	return ""
+}
+
+type GetProviderProxyResponse struct {
+	Body         []byte
+	HTTPResponse *http.Response
+	// JSON200 the response for an HTTP 200 `application/json` response
+	JSON200 *Proxy
+	// JSON400 the response for an HTTP 400 `application/json` response
+	JSON400 *BadRequest
+	// JSON401 the response for an HTTP 401 `application/json` response
+	JSON401 *Unauthorized
+	// JSON403 the response for an HTTP 403 `application/json` response
+	JSON403 *Forbidden
+	// JSON404 the response for an HTTP 404 `application/json` response
+	JSON404 *NotFound
+	// JSON500 the response for an HTTP 500 `application/json` response
+	JSON500 *Internal
+}
+
+// GetJSON200 returns the response for an HTTP 200 `application/json` response
+func (r GetProviderProxyResponse) GetJSON200() *Proxy {
+	return r.JSON200
+}
+
+// GetJSON400 returns the response for an HTTP 400 `application/json` response
+func (r GetProviderProxyResponse) GetJSON400() *BadRequest {
+	return r.JSON400
+}
+
+// GetJSON401 returns the response for an HTTP 401 `application/json` response
+func (r GetProviderProxyResponse) GetJSON401() *Unauthorized {
+	return r.JSON401
+}
+
+// GetJSON403 returns the response for an HTTP 403 `application/json` response
+func (r GetProviderProxyResponse) GetJSON403() *Forbidden {
+	return r.JSON403
+}
+
+// GetJSON404 returns the response for an HTTP 404 `application/json` response
+func (r GetProviderProxyResponse) GetJSON404() *NotFound {
+	return r.JSON404
+}
+
+// GetJSON500 returns the response for an HTTP 500 `application/json` response
+func (r GetProviderProxyResponse) GetJSON500() *Internal {
+	return r.JSON500
+}
+
+// GetBody returns the raw response body bytes
+func (r GetProviderProxyResponse) GetBody() []byte {
+	return r.Body
+}
+
+// Status returns HTTPResponse.Status
+func (r GetProviderProxyResponse) Status() string {
+	if r.HTTPResponse != nil {
+		return r.HTTPResponse.Status
+	}
+	return http.StatusText(0)
+}
+
+// StatusCode returns HTTPResponse.StatusCode
+func (r GetProviderProxyResponse) StatusCode() int {
+	if r.HTTPResponse != nil {
+		return r.HTTPResponse.StatusCode
+	}
+	return 0
+}
+
+// ContentType is a convenience method to retrieve the Content-Type value from the HTTP response headers
+func (r GetProviderProxyResponse) ContentType() string {
+	if r.HTTPResponse != nil {
+		return r.HTTPResponse.Header.Get("Content-Type")
+	}
+	return ""
+}
+
+type TestProviderProxyResponse struct {
+	Body         []byte
+	HTTPResponse *http.Response
+	// JSON200 the response for an HTTP 200 `application/json` response
+	JSON200 *TestedDelay
+	// JSON400 the response for an HTTP 400 `application/json` response
+	JSON400 *BadRequest
+	// JSON401 the response for an HTTP 401 `application/json` response
+	JSON401 *Unauthorized
+	// JSON403 the response for an HTTP 403 `application/json` response
+	JSON403 *Forbidden
+	// JSON404 the response for an HTTP 404 `application/json` response
+	JSON404 *NotFound
+	// JSON500 the response for an HTTP 500 `application/json` response
+	JSON500 *Internal
+	// JSON503 the response for an HTTP 503 `application/json` response
+	JSON503 *Error
+	// JSON504 the response for an HTTP 504 `application/json` response
+	JSON504 *Error
+}
+
+// GetJSON200 returns the response for an HTTP 200 `application/json` response
+func (r TestProviderProxyResponse) GetJSON200() *TestedDelay {
+	return r.JSON200
+}
+
+// GetJSON400 returns the response for an HTTP 400 `application/json` response
+func (r TestProviderProxyResponse) GetJSON400() *BadRequest {
+	return r.JSON400
+}
+
+// GetJSON401 returns the response for an HTTP 401 `application/json` response
+func (r TestProviderProxyResponse) GetJSON401() *Unauthorized {
+	return r.JSON401
+}
+
+// GetJSON403 returns the response for an HTTP 403 `application/json` response
+func (r TestProviderProxyResponse) GetJSON403() *Forbidden {
+	return r.JSON403
+}
+
+// GetJSON404 returns the response for an HTTP 404 `application/json` response
+func (r TestProviderProxyResponse) GetJSON404() *NotFound {
+	return r.JSON404
+}
+
+// GetJSON500 returns the response for an HTTP 500 `application/json` response
+func (r TestProviderProxyResponse) GetJSON500() *Internal {
+	return r.JSON500
+}
+
+// GetJSON503 returns the response for an HTTP 503 `application/json` response
+func (r TestProviderProxyResponse) GetJSON503() *Error {
+	return r.JSON503
+}
+
+// GetJSON504 returns the response for an HTTP 504 `application/json` response
+func (r TestProviderProxyResponse) GetJSON504() *Error {
+	return r.JSON504
+}
+
+// GetBody returns the raw response body bytes
+func (r TestProviderProxyResponse) GetBody() []byte {
+	return r.Body
+}
+
+// Status returns HTTPResponse.Status
+func (r TestProviderProxyResponse) Status() string {
+	if r.HTTPResponse != nil {
+		return r.HTTPResponse.Status
+	}
+	return http.StatusText(0)
+}
+
+// StatusCode returns HTTPResponse.StatusCode
+func (r TestProviderProxyResponse) StatusCode() int {
+	if r.HTTPResponse != nil {
+		return r.HTTPResponse.StatusCode
+	}
+	return 0
+}
+
+// ContentType is a convenience method to retrieve the Content-Type value from the HTTP response headers
+func (r TestProviderProxyResponse) ContentType() string {
+	if r.HTTPResponse != nil {
+		return r.HTTPResponse.Header.Get("Content-Type")
+	}
+	return ""
+}
+
 type ListRuleProvidersResponse struct {
 	Body         []byte
 	HTTPResponse *http.Response
@@ -4358,6 +5618,68 @@ func (r TestProxyResponse) ContentType() string {
 	return ""
 }
 
+type GetReadinessResponse struct {
+	Body         []byte
+	HTTPResponse *http.Response
+	// JSON200 the response for an HTTP 200 `application/json` response
+	JSON200 *Readiness
+	// JSON401 the response for an HTTP 401 `application/json` response
+	JSON401 *Unauthorized
+	// JSON403 the response for an HTTP 403 `application/json` response
+	JSON403 *Forbidden
+	// JSON500 the response for an HTTP 500 `application/json` response
+	JSON500 *Internal
+}
+
+// GetJSON200 returns the response for an HTTP 200 `application/json` response
+func (r GetReadinessResponse) GetJSON200() *Readiness {
+	return r.JSON200
+}
+
+// GetJSON401 returns the response for an HTTP 401 `application/json` response
+func (r GetReadinessResponse) GetJSON401() *Unauthorized {
+	return r.JSON401
+}
+
+// GetJSON403 returns the response for an HTTP 403 `application/json` response
+func (r GetReadinessResponse) GetJSON403() *Forbidden {
+	return r.JSON403
+}
+
+// GetJSON500 returns the response for an HTTP 500 `application/json` response
+func (r GetReadinessResponse) GetJSON500() *Internal {
+	return r.JSON500
+}
+
+// GetBody returns the raw response body bytes
+func (r GetReadinessResponse) GetBody() []byte {
+	return r.Body
+}
+
+// Status returns HTTPResponse.Status
+func (r GetReadinessResponse) Status() string {
+	if r.HTTPResponse != nil {
+		return r.HTTPResponse.Status
+	}
+	return http.StatusText(0)
+}
+
+// StatusCode returns HTTPResponse.StatusCode
+func (r GetReadinessResponse) StatusCode() int {
+	if r.HTTPResponse != nil {
+		return r.HTTPResponse.StatusCode
+	}
+	return 0
+}
+
+// ContentType is a convenience method to retrieve the Content-Type value from the HTTP response headers
+func (r GetReadinessResponse) ContentType() string {
+	if r.HTTPResponse != nil {
+		return r.HTTPResponse.Header.Get("Content-Type")
+	}
+	return ""
+}
+
 type ListRulesResponse struct {
 	Body         []byte
 	HTTPResponse *http.Response
@@ -4545,6 +5867,234 @@ func (r MatchRulesResponse) StatusCode() int {
 
 // ContentType is a convenience method to retrieve the Content-Type value from the HTTP response headers
 func (r MatchRulesResponse) ContentType() string {
+	if r.HTTPResponse != nil {
+		return r.HTTPResponse.Header.Get("Content-Type")
+	}
+	return ""
+}
+
+type DeleteStoredResponse struct {
+	Body         []byte
+	HTTPResponse *http.Response
+	// JSON400 the response for an HTTP 400 `application/json` response
+	JSON400 *BadRequest
+	// JSON401 the response for an HTTP 401 `application/json` response
+	JSON401 *Unauthorized
+	// JSON403 the response for an HTTP 403 `application/json` response
+	JSON403 *Forbidden
+	// JSON500 the response for an HTTP 500 `application/json` response
+	JSON500 *Internal
+	// JSON503 the response for an HTTP 503 `application/json` response
+	JSON503 *StoreFailed
+}
+
+// GetJSON400 returns the response for an HTTP 400 `application/json` response
+func (r DeleteStoredResponse) GetJSON400() *BadRequest {
+	return r.JSON400
+}
+
+// GetJSON401 returns the response for an HTTP 401 `application/json` response
+func (r DeleteStoredResponse) GetJSON401() *Unauthorized {
+	return r.JSON401
+}
+
+// GetJSON403 returns the response for an HTTP 403 `application/json` response
+func (r DeleteStoredResponse) GetJSON403() *Forbidden {
+	return r.JSON403
+}
+
+// GetJSON500 returns the response for an HTTP 500 `application/json` response
+func (r DeleteStoredResponse) GetJSON500() *Internal {
+	return r.JSON500
+}
+
+// GetJSON503 returns the response for an HTTP 503 `application/json` response
+func (r DeleteStoredResponse) GetJSON503() *StoreFailed {
+	return r.JSON503
+}
+
+// GetBody returns the raw response body bytes
+func (r DeleteStoredResponse) GetBody() []byte {
+	return r.Body
+}
+
+// Status returns HTTPResponse.Status
+func (r DeleteStoredResponse) Status() string {
+	if r.HTTPResponse != nil {
+		return r.HTTPResponse.Status
+	}
+	return http.StatusText(0)
+}
+
+// StatusCode returns HTTPResponse.StatusCode
+func (r DeleteStoredResponse) StatusCode() int {
+	if r.HTTPResponse != nil {
+		return r.HTTPResponse.StatusCode
+	}
+	return 0
+}
+
+// ContentType is a convenience method to retrieve the Content-Type value from the HTTP response headers
+func (r DeleteStoredResponse) ContentType() string {
+	if r.HTTPResponse != nil {
+		return r.HTTPResponse.Header.Get("Content-Type")
+	}
+	return ""
+}
+
+type GetStoredResponse struct {
+	Body         []byte
+	HTTPResponse *http.Response
+	// JSON200 the response for an HTTP 200 `application/json` response
+	JSON200 *interface{}
+	// JSON400 the response for an HTTP 400 `application/json` response
+	JSON400 *BadRequest
+	// JSON401 the response for an HTTP 401 `application/json` response
+	JSON401 *Unauthorized
+	// JSON403 the response for an HTTP 403 `application/json` response
+	JSON403 *Forbidden
+	// JSON500 the response for an HTTP 500 `application/json` response
+	JSON500 *Internal
+	// JSON503 the response for an HTTP 503 `application/json` response
+	JSON503 *StoreFailed
+}
+
+// GetJSON200 returns the response for an HTTP 200 `application/json` response
+func (r GetStoredResponse) GetJSON200() *interface{} {
+	return r.JSON200
+}
+
+// GetJSON400 returns the response for an HTTP 400 `application/json` response
+func (r GetStoredResponse) GetJSON400() *BadRequest {
+	return r.JSON400
+}
+
+// GetJSON401 returns the response for an HTTP 401 `application/json` response
+func (r GetStoredResponse) GetJSON401() *Unauthorized {
+	return r.JSON401
+}
+
+// GetJSON403 returns the response for an HTTP 403 `application/json` response
+func (r GetStoredResponse) GetJSON403() *Forbidden {
+	return r.JSON403
+}
+
+// GetJSON500 returns the response for an HTTP 500 `application/json` response
+func (r GetStoredResponse) GetJSON500() *Internal {
+	return r.JSON500
+}
+
+// GetJSON503 returns the response for an HTTP 503 `application/json` response
+func (r GetStoredResponse) GetJSON503() *StoreFailed {
+	return r.JSON503
+}
+
+// GetBody returns the raw response body bytes
+func (r GetStoredResponse) GetBody() []byte {
+	return r.Body
+}
+
+// Status returns HTTPResponse.Status
+func (r GetStoredResponse) Status() string {
+	if r.HTTPResponse != nil {
+		return r.HTTPResponse.Status
+	}
+	return http.StatusText(0)
+}
+
+// StatusCode returns HTTPResponse.StatusCode
+func (r GetStoredResponse) StatusCode() int {
+	if r.HTTPResponse != nil {
+		return r.HTTPResponse.StatusCode
+	}
+	return 0
+}
+
+// ContentType is a convenience method to retrieve the Content-Type value from the HTTP response headers
+func (r GetStoredResponse) ContentType() string {
+	if r.HTTPResponse != nil {
+		return r.HTTPResponse.Header.Get("Content-Type")
+	}
+	return ""
+}
+
+type PutStoredResponse struct {
+	Body         []byte
+	HTTPResponse *http.Response
+	// JSON400 the response for an HTTP 400 `application/json` response
+	JSON400 *BadRequest
+	// JSON401 the response for an HTTP 401 `application/json` response
+	JSON401 *Unauthorized
+	// JSON403 the response for an HTTP 403 `application/json` response
+	JSON403 *Forbidden
+	// JSON413 the response for an HTTP 413 `application/json` response
+	JSON413 *Error
+	// JSON500 the response for an HTTP 500 `application/json` response
+	JSON500 *Internal
+	// JSON503 the response for an HTTP 503 `application/json` response
+	JSON503 *StoreFailed
+	// JSON507 the response for an HTTP 507 `application/json` response
+	JSON507 *Error
+}
+
+// GetJSON400 returns the response for an HTTP 400 `application/json` response
+func (r PutStoredResponse) GetJSON400() *BadRequest {
+	return r.JSON400
+}
+
+// GetJSON401 returns the response for an HTTP 401 `application/json` response
+func (r PutStoredResponse) GetJSON401() *Unauthorized {
+	return r.JSON401
+}
+
+// GetJSON403 returns the response for an HTTP 403 `application/json` response
+func (r PutStoredResponse) GetJSON403() *Forbidden {
+	return r.JSON403
+}
+
+// GetJSON413 returns the response for an HTTP 413 `application/json` response
+func (r PutStoredResponse) GetJSON413() *Error {
+	return r.JSON413
+}
+
+// GetJSON500 returns the response for an HTTP 500 `application/json` response
+func (r PutStoredResponse) GetJSON500() *Internal {
+	return r.JSON500
+}
+
+// GetJSON503 returns the response for an HTTP 503 `application/json` response
+func (r PutStoredResponse) GetJSON503() *StoreFailed {
+	return r.JSON503
+}
+
+// GetJSON507 returns the response for an HTTP 507 `application/json` response
+func (r PutStoredResponse) GetJSON507() *Error {
+	return r.JSON507
+}
+
+// GetBody returns the raw response body bytes
+func (r PutStoredResponse) GetBody() []byte {
+	return r.Body
+}
+
+// Status returns HTTPResponse.Status
+func (r PutStoredResponse) Status() string {
+	if r.HTTPResponse != nil {
+		return r.HTTPResponse.Status
+	}
+	return http.StatusText(0)
+}
+
+// StatusCode returns HTTPResponse.StatusCode
+func (r PutStoredResponse) StatusCode() int {
+	if r.HTTPResponse != nil {
+		return r.HTTPResponse.StatusCode
+	}
+	return 0
+}
+
+// ContentType is a convenience method to retrieve the Content-Type value from the HTTP response headers
+func (r PutStoredResponse) ContentType() string {
 	if r.HTTPResponse != nil {
 		return r.HTTPResponse.Header.Get("Content-Type")
 	}
@@ -4953,6 +6503,96 @@ func (c *ClientWithResponses) GetHealthChecksWithResponse(ctx context.Context, r
 	return ParseGetHealthChecksResponse(rsp)
 }
 
+// ListProxyProvidersWithResponse List proxy providers
+//
+// Answers every proxy provider by its name: those of the configuration in its order; then `default`, which has all nodes and groups of the configuration, and one for each group that names members. The vehicle of these is `Compatible`.
+//
+// Returns a wrapper object for the known response body format(s).
+//
+// Corresponds with GET /providers/proxies (the `ListProxyProviders` operationId).
+func (c *ClientWithResponses) ListProxyProvidersWithResponse(ctx context.Context, reqEditors ...RequestEditorFn) (*ListProxyProvidersResponse, error) {
+	rsp, err := c.ListProxyProviders(ctx, reqEditors...)
+	if err != nil {
+		return nil, err
+	}
+	return ParseListProxyProvidersResponse(rsp)
+}
+
+// GetProxyProviderWithResponse Show a proxy provider
+//
+// Answers one proxy provider.
+//
+// Returns a wrapper object for the known response body format(s).
+//
+// Corresponds with GET /providers/proxies/{name} (the `GetProxyProvider` operationId).
+func (c *ClientWithResponses) GetProxyProviderWithResponse(ctx context.Context, name ProxyProviderName, reqEditors ...RequestEditorFn) (*GetProxyProviderResponse, error) {
+	rsp, err := c.GetProxyProvider(ctx, name, reqEditors...)
+	if err != nil {
+		return nil, err
+	}
+	return ParseGetProxyProviderResponse(rsp)
+}
+
+// UpdateProxyProviderWithResponse Load a proxy provider anew
+//
+// Downloads or reads the list and gives its nodes to the groups; the answer waits for that. When it fails, the nodes that were there stay. Nodes whose settings did not change stay the same, with their history and connections. Of a `Compatible` one there is nothing to load.
+//
+// Returns a wrapper object for the known response body format(s).
+//
+// Corresponds with PUT /providers/proxies/{name} (the `UpdateProxyProvider` operationId).
+func (c *ClientWithResponses) UpdateProxyProviderWithResponse(ctx context.Context, name ProxyProviderName, reqEditors ...RequestEditorFn) (*UpdateProxyProviderResponse, error) {
+	rsp, err := c.UpdateProxyProvider(ctx, name, reqEditors...)
+	if err != nil {
+		return nil, err
+	}
+	return ParseUpdateProxyProviderResponse(rsp)
+}
+
+// CheckProxyProviderWithResponse Test the nodes of a proxy provider
+//
+// Tests all its nodes, with its URL and those of the groups that use it, and answers when that is done, a minute later at most. What was found is in the history of the nodes.
+//
+// Returns a wrapper object for the known response body format(s).
+//
+// Corresponds with GET /providers/proxies/{name}/healthcheck (the `CheckProxyProvider` operationId).
+func (c *ClientWithResponses) CheckProxyProviderWithResponse(ctx context.Context, name ProxyProviderName, reqEditors ...RequestEditorFn) (*CheckProxyProviderResponse, error) {
+	rsp, err := c.CheckProxyProvider(ctx, name, reqEditors...)
+	if err != nil {
+		return nil, err
+	}
+	return ParseCheckProxyProviderResponse(rsp)
+}
+
+// GetProviderProxyWithResponse Show a node of a proxy provider
+//
+// Answers one node, or one group of a `Compatible` provider. A node that is called `healthcheck` cannot be asked for here.
+//
+// Returns a wrapper object for the known response body format(s).
+//
+// Corresponds with GET /providers/proxies/{name}/{node} (the `GetProviderProxy` operationId).
+func (c *ClientWithResponses) GetProviderProxyWithResponse(ctx context.Context, name ProxyProviderName, node ProviderNodeName, reqEditors ...RequestEditorFn) (*GetProviderProxyResponse, error) {
+	rsp, err := c.GetProviderProxy(ctx, name, node, reqEditors...)
+	if err != nil {
+		return nil, err
+	}
+	return ParseGetProviderProxyResponse(rsp)
+}
+
+// TestProviderProxyWithResponse Test a node of a proxy provider
+//
+// Asks for the head of a URL through the node and answers how long that took, as the delay test of `/proxies` does.
+//
+// Returns a wrapper object for the known response body format(s).
+//
+// Corresponds with GET /providers/proxies/{name}/{node}/healthcheck (the `TestProviderProxy` operationId).
+func (c *ClientWithResponses) TestProviderProxyWithResponse(ctx context.Context, name ProxyProviderName, node ProviderNodeName, params *TestProviderProxyParams, reqEditors ...RequestEditorFn) (*TestProviderProxyResponse, error) {
+	rsp, err := c.TestProviderProxy(ctx, name, node, params, reqEditors...)
+	if err != nil {
+		return nil, err
+	}
+	return ParseTestProviderProxyResponse(rsp)
+}
+
 // ListRuleProvidersWithResponse List rule providers
 //
 // Answers every rule provider by its name.
@@ -5088,6 +6728,21 @@ func (c *ClientWithResponses) TestProxyWithResponse(ctx context.Context, name Pr
 	return ParseTestProxyResponse(rsp)
 }
 
+// GetReadinessWithResponse Tell how the daemon is
+//
+// Answers how each component of the daemon is, and `degraded` where one of them is. The daemon serves all the same: the status of the answer is 200 in both cases.
+//
+// Returns a wrapper object for the known response body format(s).
+//
+// Corresponds with GET /readyz (the `GetReadiness` operationId).
+func (c *ClientWithResponses) GetReadinessWithResponse(ctx context.Context, reqEditors ...RequestEditorFn) (*GetReadinessResponse, error) {
+	rsp, err := c.GetReadiness(ctx, reqEditors...)
+	if err != nil {
+		return nil, err
+	}
+	return ParseGetReadinessResponse(rsp)
+}
+
 // ListRulesWithResponse List rules
 //
 // Answers the rules in match order. What is inside sub-rules is not listed.
@@ -5161,6 +6816,66 @@ func (c *ClientWithResponses) MatchRulesWithResponse(ctx context.Context, body M
 		return nil, err
 	}
 	return ParseMatchRulesResponse(rsp)
+}
+
+// DeleteStoredWithResponse Forget a document
+//
+// Forgets what is kept under the key. That there is nothing is no error.
+//
+// Returns a wrapper object for the known response body format(s).
+//
+// Corresponds with DELETE /storage/{key} (the `DeleteStored` operationId).
+func (c *ClientWithResponses) DeleteStoredWithResponse(ctx context.Context, key string, reqEditors ...RequestEditorFn) (*DeleteStoredResponse, error) {
+	rsp, err := c.DeleteStored(ctx, key, reqEditors...)
+	if err != nil {
+		return nil, err
+	}
+	return ParseDeleteStoredResponse(rsp)
+}
+
+// GetStoredWithResponse Read a document
+//
+// Answers the document that a client has kept under the key, and `null` for none.
+//
+// Returns a wrapper object for the known response body format(s).
+//
+// Corresponds with GET /storage/{key} (the `GetStored` operationId).
+func (c *ClientWithResponses) GetStoredWithResponse(ctx context.Context, key string, reqEditors ...RequestEditorFn) (*GetStoredResponse, error) {
+	rsp, err := c.GetStored(ctx, key, reqEditors...)
+	if err != nil {
+		return nil, err
+	}
+	return ParseGetStoredResponse(rsp)
+}
+
+// PutStoredWithBodyWithResponse Keep a document
+//
+// Keeps a JSON document of at most 1 MiB (1048576 bytes) under the key, in place of the one that was there. Nothing may follow it in the body. It survives the end of the daemon from the moment of the answer. There may be 1000 keys, and 64 MiB in all.
+//
+// Takes any type of body and a specified content type, and returns a wrapper object for the known response body format(s).
+//
+// Corresponds with PUT /storage/{key} (the `PutStored` operationId).
+func (c *ClientWithResponses) PutStoredWithBodyWithResponse(ctx context.Context, key string, contentType string, body io.Reader, reqEditors ...RequestEditorFn) (*PutStoredResponse, error) {
+	rsp, err := c.PutStoredWithBody(ctx, key, contentType, body, reqEditors...)
+	if err != nil {
+		return nil, err
+	}
+	return ParsePutStoredResponse(rsp)
+}
+
+// PutStoredWithResponse Keep a document
+//
+// Keeps a JSON document of at most 1 MiB (1048576 bytes) under the key, in place of the one that was there. Nothing may follow it in the body. It survives the end of the daemon from the moment of the answer. There may be 1000 keys, and 64 MiB in all.
+//
+// Takes a body of the `application/json` content type, and returns a wrapper object for the known response body format(s).
+//
+// Corresponds with PUT /storage/{key} (the `PutStored` operationId).
+func (c *ClientWithResponses) PutStoredWithResponse(ctx context.Context, key string, body PutStoredJSONRequestBody, reqEditors ...RequestEditorFn) (*PutStoredResponse, error) {
+	rsp, err := c.PutStored(ctx, key, body, reqEditors...)
+	if err != nil {
+		return nil, err
+	}
+	return ParsePutStoredResponse(rsp)
 }
 
 // UpgradeGeoWithResponse Update the geo data
@@ -6047,6 +7762,371 @@ func ParseGetHealthChecksResponse(rsp *http.Response) (*GetHealthChecksResponse,
 	return response, nil
 }
 
+// ParseListProxyProvidersResponse parses an HTTP response from a ListProxyProvidersWithResponse call
+func ParseListProxyProvidersResponse(rsp *http.Response) (*ListProxyProvidersResponse, error) {
+	bodyBytes, err := io.ReadAll(rsp.Body)
+	defer func() { _ = rsp.Body.Close() }()
+	if err != nil {
+		return nil, err
+	}
+
+	response := &ListProxyProvidersResponse{
+		Body:         bodyBytes,
+		HTTPResponse: rsp,
+	}
+
+	switch {
+	case strings.Contains(rsp.Header.Get("Content-Type"), "json") && rsp.StatusCode == 200:
+		var dest ProxyProviderMap
+		if err := json.Unmarshal(bodyBytes, &dest); err != nil {
+			return nil, err
+		}
+		response.JSON200 = &dest
+
+	case strings.Contains(rsp.Header.Get("Content-Type"), "json") && rsp.StatusCode == 401:
+		var dest Unauthorized
+		if err := json.Unmarshal(bodyBytes, &dest); err != nil {
+			return nil, err
+		}
+		response.JSON401 = &dest
+
+	case strings.Contains(rsp.Header.Get("Content-Type"), "json") && rsp.StatusCode == 403:
+		var dest Forbidden
+		if err := json.Unmarshal(bodyBytes, &dest); err != nil {
+			return nil, err
+		}
+		response.JSON403 = &dest
+
+	case strings.Contains(rsp.Header.Get("Content-Type"), "json") && rsp.StatusCode == 500:
+		var dest Internal
+		if err := json.Unmarshal(bodyBytes, &dest); err != nil {
+			return nil, err
+		}
+		response.JSON500 = &dest
+
+	}
+
+	return response, nil
+}
+
+// ParseGetProxyProviderResponse parses an HTTP response from a GetProxyProviderWithResponse call
+func ParseGetProxyProviderResponse(rsp *http.Response) (*GetProxyProviderResponse, error) {
+	bodyBytes, err := io.ReadAll(rsp.Body)
+	defer func() { _ = rsp.Body.Close() }()
+	if err != nil {
+		return nil, err
+	}
+
+	response := &GetProxyProviderResponse{
+		Body:         bodyBytes,
+		HTTPResponse: rsp,
+	}
+
+	switch {
+	case strings.Contains(rsp.Header.Get("Content-Type"), "json") && rsp.StatusCode == 200:
+		var dest ProxyProvider
+		if err := json.Unmarshal(bodyBytes, &dest); err != nil {
+			return nil, err
+		}
+		response.JSON200 = &dest
+
+	case strings.Contains(rsp.Header.Get("Content-Type"), "json") && rsp.StatusCode == 400:
+		var dest BadRequest
+		if err := json.Unmarshal(bodyBytes, &dest); err != nil {
+			return nil, err
+		}
+		response.JSON400 = &dest
+
+	case strings.Contains(rsp.Header.Get("Content-Type"), "json") && rsp.StatusCode == 401:
+		var dest Unauthorized
+		if err := json.Unmarshal(bodyBytes, &dest); err != nil {
+			return nil, err
+		}
+		response.JSON401 = &dest
+
+	case strings.Contains(rsp.Header.Get("Content-Type"), "json") && rsp.StatusCode == 403:
+		var dest Forbidden
+		if err := json.Unmarshal(bodyBytes, &dest); err != nil {
+			return nil, err
+		}
+		response.JSON403 = &dest
+
+	case strings.Contains(rsp.Header.Get("Content-Type"), "json") && rsp.StatusCode == 404:
+		var dest NotFound
+		if err := json.Unmarshal(bodyBytes, &dest); err != nil {
+			return nil, err
+		}
+		response.JSON404 = &dest
+
+	case strings.Contains(rsp.Header.Get("Content-Type"), "json") && rsp.StatusCode == 500:
+		var dest Internal
+		if err := json.Unmarshal(bodyBytes, &dest); err != nil {
+			return nil, err
+		}
+		response.JSON500 = &dest
+
+	}
+
+	return response, nil
+}
+
+// ParseUpdateProxyProviderResponse parses an HTTP response from a UpdateProxyProviderWithResponse call
+func ParseUpdateProxyProviderResponse(rsp *http.Response) (*UpdateProxyProviderResponse, error) {
+	bodyBytes, err := io.ReadAll(rsp.Body)
+	defer func() { _ = rsp.Body.Close() }()
+	if err != nil {
+		return nil, err
+	}
+
+	response := &UpdateProxyProviderResponse{
+		Body:         bodyBytes,
+		HTTPResponse: rsp,
+	}
+
+	switch {
+	case rsp.StatusCode == 204:
+		break // No content-type
+
+	case strings.Contains(rsp.Header.Get("Content-Type"), "json") && rsp.StatusCode == 400:
+		var dest BadRequest
+		if err := json.Unmarshal(bodyBytes, &dest); err != nil {
+			return nil, err
+		}
+		response.JSON400 = &dest
+
+	case strings.Contains(rsp.Header.Get("Content-Type"), "json") && rsp.StatusCode == 401:
+		var dest Unauthorized
+		if err := json.Unmarshal(bodyBytes, &dest); err != nil {
+			return nil, err
+		}
+		response.JSON401 = &dest
+
+	case strings.Contains(rsp.Header.Get("Content-Type"), "json") && rsp.StatusCode == 403:
+		var dest Forbidden
+		if err := json.Unmarshal(bodyBytes, &dest); err != nil {
+			return nil, err
+		}
+		response.JSON403 = &dest
+
+	case strings.Contains(rsp.Header.Get("Content-Type"), "json") && rsp.StatusCode == 404:
+		var dest NotFound
+		if err := json.Unmarshal(bodyBytes, &dest); err != nil {
+			return nil, err
+		}
+		response.JSON404 = &dest
+
+	case strings.Contains(rsp.Header.Get("Content-Type"), "json") && rsp.StatusCode == 500:
+		var dest Internal
+		if err := json.Unmarshal(bodyBytes, &dest); err != nil {
+			return nil, err
+		}
+		response.JSON500 = &dest
+
+	case strings.Contains(rsp.Header.Get("Content-Type"), "json") && rsp.StatusCode == 503:
+		var dest Error
+		if err := json.Unmarshal(bodyBytes, &dest); err != nil {
+			return nil, err
+		}
+		response.JSON503 = &dest
+
+	}
+
+	return response, nil
+}
+
+// ParseCheckProxyProviderResponse parses an HTTP response from a CheckProxyProviderWithResponse call
+func ParseCheckProxyProviderResponse(rsp *http.Response) (*CheckProxyProviderResponse, error) {
+	bodyBytes, err := io.ReadAll(rsp.Body)
+	defer func() { _ = rsp.Body.Close() }()
+	if err != nil {
+		return nil, err
+	}
+
+	response := &CheckProxyProviderResponse{
+		Body:         bodyBytes,
+		HTTPResponse: rsp,
+	}
+
+	switch {
+	case rsp.StatusCode == 204:
+		break // No content-type
+
+	case strings.Contains(rsp.Header.Get("Content-Type"), "json") && rsp.StatusCode == 400:
+		var dest BadRequest
+		if err := json.Unmarshal(bodyBytes, &dest); err != nil {
+			return nil, err
+		}
+		response.JSON400 = &dest
+
+	case strings.Contains(rsp.Header.Get("Content-Type"), "json") && rsp.StatusCode == 401:
+		var dest Unauthorized
+		if err := json.Unmarshal(bodyBytes, &dest); err != nil {
+			return nil, err
+		}
+		response.JSON401 = &dest
+
+	case strings.Contains(rsp.Header.Get("Content-Type"), "json") && rsp.StatusCode == 403:
+		var dest Forbidden
+		if err := json.Unmarshal(bodyBytes, &dest); err != nil {
+			return nil, err
+		}
+		response.JSON403 = &dest
+
+	case strings.Contains(rsp.Header.Get("Content-Type"), "json") && rsp.StatusCode == 404:
+		var dest NotFound
+		if err := json.Unmarshal(bodyBytes, &dest); err != nil {
+			return nil, err
+		}
+		response.JSON404 = &dest
+
+	case strings.Contains(rsp.Header.Get("Content-Type"), "json") && rsp.StatusCode == 500:
+		var dest Internal
+		if err := json.Unmarshal(bodyBytes, &dest); err != nil {
+			return nil, err
+		}
+		response.JSON500 = &dest
+
+	}
+
+	return response, nil
+}
+
+// ParseGetProviderProxyResponse parses an HTTP response from a GetProviderProxyWithResponse call
+func ParseGetProviderProxyResponse(rsp *http.Response) (*GetProviderProxyResponse, error) {
+	bodyBytes, err := io.ReadAll(rsp.Body)
+	defer func() { _ = rsp.Body.Close() }()
+	if err != nil {
+		return nil, err
+	}
+
+	response := &GetProviderProxyResponse{
+		Body:         bodyBytes,
+		HTTPResponse: rsp,
+	}
+
+	switch {
+	case strings.Contains(rsp.Header.Get("Content-Type"), "json") && rsp.StatusCode == 200:
+		var dest Proxy
+		if err := json.Unmarshal(bodyBytes, &dest); err != nil {
+			return nil, err
+		}
+		response.JSON200 = &dest
+
+	case strings.Contains(rsp.Header.Get("Content-Type"), "json") && rsp.StatusCode == 400:
+		var dest BadRequest
+		if err := json.Unmarshal(bodyBytes, &dest); err != nil {
+			return nil, err
+		}
+		response.JSON400 = &dest
+
+	case strings.Contains(rsp.Header.Get("Content-Type"), "json") && rsp.StatusCode == 401:
+		var dest Unauthorized
+		if err := json.Unmarshal(bodyBytes, &dest); err != nil {
+			return nil, err
+		}
+		response.JSON401 = &dest
+
+	case strings.Contains(rsp.Header.Get("Content-Type"), "json") && rsp.StatusCode == 403:
+		var dest Forbidden
+		if err := json.Unmarshal(bodyBytes, &dest); err != nil {
+			return nil, err
+		}
+		response.JSON403 = &dest
+
+	case strings.Contains(rsp.Header.Get("Content-Type"), "json") && rsp.StatusCode == 404:
+		var dest NotFound
+		if err := json.Unmarshal(bodyBytes, &dest); err != nil {
+			return nil, err
+		}
+		response.JSON404 = &dest
+
+	case strings.Contains(rsp.Header.Get("Content-Type"), "json") && rsp.StatusCode == 500:
+		var dest Internal
+		if err := json.Unmarshal(bodyBytes, &dest); err != nil {
+			return nil, err
+		}
+		response.JSON500 = &dest
+
+	}
+
+	return response, nil
+}
+
+// ParseTestProviderProxyResponse parses an HTTP response from a TestProviderProxyWithResponse call
+func ParseTestProviderProxyResponse(rsp *http.Response) (*TestProviderProxyResponse, error) {
+	bodyBytes, err := io.ReadAll(rsp.Body)
+	defer func() { _ = rsp.Body.Close() }()
+	if err != nil {
+		return nil, err
+	}
+
+	response := &TestProviderProxyResponse{
+		Body:         bodyBytes,
+		HTTPResponse: rsp,
+	}
+
+	switch {
+	case strings.Contains(rsp.Header.Get("Content-Type"), "json") && rsp.StatusCode == 200:
+		var dest TestedDelay
+		if err := json.Unmarshal(bodyBytes, &dest); err != nil {
+			return nil, err
+		}
+		response.JSON200 = &dest
+
+	case strings.Contains(rsp.Header.Get("Content-Type"), "json") && rsp.StatusCode == 400:
+		var dest BadRequest
+		if err := json.Unmarshal(bodyBytes, &dest); err != nil {
+			return nil, err
+		}
+		response.JSON400 = &dest
+
+	case strings.Contains(rsp.Header.Get("Content-Type"), "json") && rsp.StatusCode == 401:
+		var dest Unauthorized
+		if err := json.Unmarshal(bodyBytes, &dest); err != nil {
+			return nil, err
+		}
+		response.JSON401 = &dest
+
+	case strings.Contains(rsp.Header.Get("Content-Type"), "json") && rsp.StatusCode == 403:
+		var dest Forbidden
+		if err := json.Unmarshal(bodyBytes, &dest); err != nil {
+			return nil, err
+		}
+		response.JSON403 = &dest
+
+	case strings.Contains(rsp.Header.Get("Content-Type"), "json") && rsp.StatusCode == 404:
+		var dest NotFound
+		if err := json.Unmarshal(bodyBytes, &dest); err != nil {
+			return nil, err
+		}
+		response.JSON404 = &dest
+
+	case strings.Contains(rsp.Header.Get("Content-Type"), "json") && rsp.StatusCode == 500:
+		var dest Internal
+		if err := json.Unmarshal(bodyBytes, &dest); err != nil {
+			return nil, err
+		}
+		response.JSON500 = &dest
+
+	case strings.Contains(rsp.Header.Get("Content-Type"), "json") && rsp.StatusCode == 503:
+		var dest Error
+		if err := json.Unmarshal(bodyBytes, &dest); err != nil {
+			return nil, err
+		}
+		response.JSON503 = &dest
+
+	case strings.Contains(rsp.Header.Get("Content-Type"), "json") && rsp.StatusCode == 504:
+		var dest Error
+		if err := json.Unmarshal(bodyBytes, &dest); err != nil {
+			return nil, err
+		}
+		response.JSON504 = &dest
+
+	}
+
+	return response, nil
+}
+
 // ParseListRuleProvidersResponse parses an HTTP response from a ListRuleProvidersWithResponse call
 func ParseListRuleProvidersResponse(rsp *http.Response) (*ListRuleProvidersResponse, error) {
 	bodyBytes, err := io.ReadAll(rsp.Body)
@@ -6516,6 +8596,53 @@ func ParseTestProxyResponse(rsp *http.Response) (*TestProxyResponse, error) {
 	return response, nil
 }
 
+// ParseGetReadinessResponse parses an HTTP response from a GetReadinessWithResponse call
+func ParseGetReadinessResponse(rsp *http.Response) (*GetReadinessResponse, error) {
+	bodyBytes, err := io.ReadAll(rsp.Body)
+	defer func() { _ = rsp.Body.Close() }()
+	if err != nil {
+		return nil, err
+	}
+
+	response := &GetReadinessResponse{
+		Body:         bodyBytes,
+		HTTPResponse: rsp,
+	}
+
+	switch {
+	case strings.Contains(rsp.Header.Get("Content-Type"), "json") && rsp.StatusCode == 200:
+		var dest Readiness
+		if err := json.Unmarshal(bodyBytes, &dest); err != nil {
+			return nil, err
+		}
+		response.JSON200 = &dest
+
+	case strings.Contains(rsp.Header.Get("Content-Type"), "json") && rsp.StatusCode == 401:
+		var dest Unauthorized
+		if err := json.Unmarshal(bodyBytes, &dest); err != nil {
+			return nil, err
+		}
+		response.JSON401 = &dest
+
+	case strings.Contains(rsp.Header.Get("Content-Type"), "json") && rsp.StatusCode == 403:
+		var dest Forbidden
+		if err := json.Unmarshal(bodyBytes, &dest); err != nil {
+			return nil, err
+		}
+		response.JSON403 = &dest
+
+	case strings.Contains(rsp.Header.Get("Content-Type"), "json") && rsp.StatusCode == 500:
+		var dest Internal
+		if err := json.Unmarshal(bodyBytes, &dest); err != nil {
+			return nil, err
+		}
+		response.JSON500 = &dest
+
+	}
+
+	return response, nil
+}
+
 // ParseListRulesResponse parses an HTTP response from a ListRulesWithResponse call
 func ParseListRulesResponse(rsp *http.Response) (*ListRulesResponse, error) {
 	bodyBytes, err := io.ReadAll(rsp.Body)
@@ -6661,6 +8788,195 @@ func ParseMatchRulesResponse(rsp *http.Response) (*MatchRulesResponse, error) {
 			return nil, err
 		}
 		response.JSON500 = &dest
+
+	}
+
+	return response, nil
+}
+
+// ParseDeleteStoredResponse parses an HTTP response from a DeleteStoredWithResponse call
+func ParseDeleteStoredResponse(rsp *http.Response) (*DeleteStoredResponse, error) {
+	bodyBytes, err := io.ReadAll(rsp.Body)
+	defer func() { _ = rsp.Body.Close() }()
+	if err != nil {
+		return nil, err
+	}
+
+	response := &DeleteStoredResponse{
+		Body:         bodyBytes,
+		HTTPResponse: rsp,
+	}
+
+	switch {
+	case rsp.StatusCode == 204:
+		break // No content-type
+
+	case strings.Contains(rsp.Header.Get("Content-Type"), "json") && rsp.StatusCode == 400:
+		var dest BadRequest
+		if err := json.Unmarshal(bodyBytes, &dest); err != nil {
+			return nil, err
+		}
+		response.JSON400 = &dest
+
+	case strings.Contains(rsp.Header.Get("Content-Type"), "json") && rsp.StatusCode == 401:
+		var dest Unauthorized
+		if err := json.Unmarshal(bodyBytes, &dest); err != nil {
+			return nil, err
+		}
+		response.JSON401 = &dest
+
+	case strings.Contains(rsp.Header.Get("Content-Type"), "json") && rsp.StatusCode == 403:
+		var dest Forbidden
+		if err := json.Unmarshal(bodyBytes, &dest); err != nil {
+			return nil, err
+		}
+		response.JSON403 = &dest
+
+	case strings.Contains(rsp.Header.Get("Content-Type"), "json") && rsp.StatusCode == 500:
+		var dest Internal
+		if err := json.Unmarshal(bodyBytes, &dest); err != nil {
+			return nil, err
+		}
+		response.JSON500 = &dest
+
+	case strings.Contains(rsp.Header.Get("Content-Type"), "json") && rsp.StatusCode == 503:
+		var dest StoreFailed
+		if err := json.Unmarshal(bodyBytes, &dest); err != nil {
+			return nil, err
+		}
+		response.JSON503 = &dest
+
+	}
+
+	return response, nil
+}
+
+// ParseGetStoredResponse parses an HTTP response from a GetStoredWithResponse call
+func ParseGetStoredResponse(rsp *http.Response) (*GetStoredResponse, error) {
+	bodyBytes, err := io.ReadAll(rsp.Body)
+	defer func() { _ = rsp.Body.Close() }()
+	if err != nil {
+		return nil, err
+	}
+
+	response := &GetStoredResponse{
+		Body:         bodyBytes,
+		HTTPResponse: rsp,
+	}
+
+	switch {
+	case strings.Contains(rsp.Header.Get("Content-Type"), "json") && rsp.StatusCode == 200:
+		var dest interface{}
+		if err := json.Unmarshal(bodyBytes, &dest); err != nil {
+			return nil, err
+		}
+		response.JSON200 = &dest
+
+	case strings.Contains(rsp.Header.Get("Content-Type"), "json") && rsp.StatusCode == 400:
+		var dest BadRequest
+		if err := json.Unmarshal(bodyBytes, &dest); err != nil {
+			return nil, err
+		}
+		response.JSON400 = &dest
+
+	case strings.Contains(rsp.Header.Get("Content-Type"), "json") && rsp.StatusCode == 401:
+		var dest Unauthorized
+		if err := json.Unmarshal(bodyBytes, &dest); err != nil {
+			return nil, err
+		}
+		response.JSON401 = &dest
+
+	case strings.Contains(rsp.Header.Get("Content-Type"), "json") && rsp.StatusCode == 403:
+		var dest Forbidden
+		if err := json.Unmarshal(bodyBytes, &dest); err != nil {
+			return nil, err
+		}
+		response.JSON403 = &dest
+
+	case strings.Contains(rsp.Header.Get("Content-Type"), "json") && rsp.StatusCode == 500:
+		var dest Internal
+		if err := json.Unmarshal(bodyBytes, &dest); err != nil {
+			return nil, err
+		}
+		response.JSON500 = &dest
+
+	case strings.Contains(rsp.Header.Get("Content-Type"), "json") && rsp.StatusCode == 503:
+		var dest StoreFailed
+		if err := json.Unmarshal(bodyBytes, &dest); err != nil {
+			return nil, err
+		}
+		response.JSON503 = &dest
+
+	}
+
+	return response, nil
+}
+
+// ParsePutStoredResponse parses an HTTP response from a PutStoredWithResponse call
+func ParsePutStoredResponse(rsp *http.Response) (*PutStoredResponse, error) {
+	bodyBytes, err := io.ReadAll(rsp.Body)
+	defer func() { _ = rsp.Body.Close() }()
+	if err != nil {
+		return nil, err
+	}
+
+	response := &PutStoredResponse{
+		Body:         bodyBytes,
+		HTTPResponse: rsp,
+	}
+
+	switch {
+	case rsp.StatusCode == 204:
+		break // No content-type
+
+	case strings.Contains(rsp.Header.Get("Content-Type"), "json") && rsp.StatusCode == 400:
+		var dest BadRequest
+		if err := json.Unmarshal(bodyBytes, &dest); err != nil {
+			return nil, err
+		}
+		response.JSON400 = &dest
+
+	case strings.Contains(rsp.Header.Get("Content-Type"), "json") && rsp.StatusCode == 401:
+		var dest Unauthorized
+		if err := json.Unmarshal(bodyBytes, &dest); err != nil {
+			return nil, err
+		}
+		response.JSON401 = &dest
+
+	case strings.Contains(rsp.Header.Get("Content-Type"), "json") && rsp.StatusCode == 403:
+		var dest Forbidden
+		if err := json.Unmarshal(bodyBytes, &dest); err != nil {
+			return nil, err
+		}
+		response.JSON403 = &dest
+
+	case strings.Contains(rsp.Header.Get("Content-Type"), "json") && rsp.StatusCode == 413:
+		var dest Error
+		if err := json.Unmarshal(bodyBytes, &dest); err != nil {
+			return nil, err
+		}
+		response.JSON413 = &dest
+
+	case strings.Contains(rsp.Header.Get("Content-Type"), "json") && rsp.StatusCode == 500:
+		var dest Internal
+		if err := json.Unmarshal(bodyBytes, &dest); err != nil {
+			return nil, err
+		}
+		response.JSON500 = &dest
+
+	case strings.Contains(rsp.Header.Get("Content-Type"), "json") && rsp.StatusCode == 503:
+		var dest StoreFailed
+		if err := json.Unmarshal(bodyBytes, &dest); err != nil {
+			return nil, err
+		}
+		response.JSON503 = &dest
+
+	case strings.Contains(rsp.Header.Get("Content-Type"), "json") && rsp.StatusCode == 507:
+		var dest Error
+		if err := json.Unmarshal(bodyBytes, &dest); err != nil {
+			return nil, err
+		}
+		response.JSON507 = &dest
 
 	}
 

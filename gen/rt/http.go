@@ -286,3 +286,29 @@ func Body(ctx *fasthttp.RequestCtx, v body) bool {
 	}
 	return v.CheckRequired(raw) == nil && v.Validate() == nil
 }
+
+// Document returns the request's body, one JSON document of at most most bytes, without the white space
+// between its values. Where it is none it has answered, and returns false.
+func Document(ctx *fasthttp.RequestCtx, most int) (document []byte, ok bool) {
+	raw := ctx.PostBody()
+	if len(raw) > most {
+		FailTooLarge(ctx, most)
+		return nil, false
+	}
+	var b bytes.Buffer
+	if !utf8.Valid(raw) || json.Compact(&b, raw) != nil {
+		Fail(ctx, fasthttp.StatusBadRequest)
+		return nil, false
+	}
+	return b.Bytes(), true
+}
+
+// FailTooLarge answers a request whose body is larger than most bytes; 0 is an unknown limit.
+func FailTooLarge(ctx *fasthttp.RequestCtx, most int) {
+	b := append(Begin(ctx), `{"message":"Body too large`...)
+	if most > 0 {
+		b = strconv.AppendInt(append(b, ": want at most "...), int64(most), 10)
+		b = append(b, " bytes"...)
+	}
+	Finish(ctx, fasthttp.StatusRequestEntityTooLarge, append(b, `","code":"body_too_large"}`...))
+}

@@ -94,6 +94,30 @@ type Handler interface {
 	//
 	// (GET /memory)
 	StreamMemory(ctx *fasthttp.RequestCtx, w StreamMemoryW) rt.Reply
+	// ListProxyProviders: List proxy providers.
+	//
+	// (GET /providers/proxies)
+	ListProxyProviders(ctx *fasthttp.RequestCtx, w ListProxyProvidersW) rt.Reply
+	// GetProxyProvider: Show a proxy provider.
+	//
+	// (GET /providers/proxies/{name})
+	GetProxyProvider(ctx *fasthttp.RequestCtx, name string, w GetProxyProviderW) rt.Reply
+	// UpdateProxyProvider: Load a proxy provider anew.
+	//
+	// (PUT /providers/proxies/{name})
+	UpdateProxyProvider(ctx *fasthttp.RequestCtx, name string, w UpdateProxyProviderW) rt.Reply
+	// CheckProxyProvider: Test the nodes of a proxy provider.
+	//
+	// (GET /providers/proxies/{name}/healthcheck)
+	CheckProxyProvider(ctx *fasthttp.RequestCtx, name string, w CheckProxyProviderW) rt.Reply
+	// GetProviderProxy: Show a node of a proxy provider.
+	//
+	// (GET /providers/proxies/{name}/{node})
+	GetProviderProxy(ctx *fasthttp.RequestCtx, name string, node string, w GetProviderProxyW) rt.Reply
+	// TestProviderProxy: Test a node of a proxy provider.
+	//
+	// (GET /providers/proxies/{name}/{node}/healthcheck)
+	TestProviderProxy(ctx *fasthttp.RequestCtx, name string, node string, q TestProviderProxyQuery, w TestProviderProxyW) rt.Reply
 	// ListRuleProviders: List rule providers.
 	//
 	// (GET /providers/rules)
@@ -126,6 +150,10 @@ type Handler interface {
 	//
 	// (GET /proxies/{name}/delay)
 	TestProxy(ctx *fasthttp.RequestCtx, name string, q TestProxyQuery, w TestProxyW) rt.Reply
+	// GetReadiness: Tell how the daemon is.
+	//
+	// (GET /readyz)
+	GetReadiness(ctx *fasthttp.RequestCtx, w GetReadinessW) rt.Reply
 	// ListRules: List rules.
 	//
 	// (GET /rules)
@@ -138,6 +166,18 @@ type Handler interface {
 	//
 	// (POST /rules/match)
 	MatchRules(ctx *fasthttp.RequestCtx, body *RouteQuery, w MatchRulesW) rt.Reply
+	// DeleteStored: Forget a document.
+	//
+	// (DELETE /storage/{key})
+	DeleteStored(ctx *fasthttp.RequestCtx, key string, w DeleteStoredW) rt.Reply
+	// GetStored: Read a document.
+	//
+	// (GET /storage/{key})
+	GetStored(ctx *fasthttp.RequestCtx, key string, w GetStoredW) rt.Reply
+	// PutStored: Keep a document.
+	//
+	// (PUT /storage/{key})
+	PutStored(ctx *fasthttp.RequestCtx, key string, body []byte, w PutStoredW) rt.Reply
 	// StreamTraffic: Follow the traffic.
 	//
 	// (GET /traffic)
@@ -944,6 +984,298 @@ func (w StreamMemoryW) Stream(run func(s MemoryStream) error) rt.Reply {
 	}))
 }
 
+// ListProxyProvidersW makes the answers of ListProxyProviders.
+type ListProxyProvidersW struct {
+	ctx *fasthttp.RequestCtx
+	sv  *rt.Server
+}
+
+// JSON200 answers 200 with v.
+func (w ListProxyProvidersW) JSON200(v *ProxyProviderMap) rt.Reply {
+	rt.Finish(w.ctx, 200, v.AppendJSON(rt.Begin(w.ctx)))
+	return reply.Of(200)
+}
+
+// JSON200Append answers 200 with the ProxyProviderMap that fill appends.
+func (w ListProxyProvidersW) JSON200Append(fill func(b []byte) []byte) rt.Reply {
+	rt.Finish(w.ctx, 200, fill(rt.Begin(w.ctx)))
+	return reply.Of(200)
+}
+
+// JSON401 answers 401 with v.
+func (w ListProxyProvidersW) JSON401(v *Error) rt.Reply {
+	rt.Finish(w.ctx, 401, v.AppendJSON(rt.Begin(w.ctx)))
+	return reply.Of(401)
+}
+
+// JSON403 answers 403 with v.
+func (w ListProxyProvidersW) JSON403(v *Error) rt.Reply {
+	rt.Finish(w.ctx, 403, v.AppendJSON(rt.Begin(w.ctx)))
+	return reply.Of(403)
+}
+
+// JSON500 answers 500 with v.
+func (w ListProxyProvidersW) JSON500(v *Error) rt.Reply {
+	rt.Finish(w.ctx, 500, v.AppendJSON(rt.Begin(w.ctx)))
+	return reply.Of(500)
+}
+
+// GetProxyProviderW makes the answers of GetProxyProvider.
+type GetProxyProviderW struct {
+	ctx *fasthttp.RequestCtx
+	sv  *rt.Server
+}
+
+// JSON200 answers 200 with v.
+func (w GetProxyProviderW) JSON200(v *ProxyProvider) rt.Reply {
+	rt.Finish(w.ctx, 200, v.AppendJSON(rt.Begin(w.ctx)))
+	return reply.Of(200)
+}
+
+// JSON200Append answers 200 with the ProxyProvider that fill appends.
+func (w GetProxyProviderW) JSON200Append(fill func(b []byte) []byte) rt.Reply {
+	rt.Finish(w.ctx, 200, fill(rt.Begin(w.ctx)))
+	return reply.Of(200)
+}
+
+// JSON400 answers 400 with v.
+func (w GetProxyProviderW) JSON400(v *Error) rt.Reply {
+	rt.Finish(w.ctx, 400, v.AppendJSON(rt.Begin(w.ctx)))
+	return reply.Of(400)
+}
+
+// JSON401 answers 401 with v.
+func (w GetProxyProviderW) JSON401(v *Error) rt.Reply {
+	rt.Finish(w.ctx, 401, v.AppendJSON(rt.Begin(w.ctx)))
+	return reply.Of(401)
+}
+
+// JSON403 answers 403 with v.
+func (w GetProxyProviderW) JSON403(v *Error) rt.Reply {
+	rt.Finish(w.ctx, 403, v.AppendJSON(rt.Begin(w.ctx)))
+	return reply.Of(403)
+}
+
+// JSON404 answers 404 with v.
+func (w GetProxyProviderW) JSON404(v *Error) rt.Reply {
+	rt.Finish(w.ctx, 404, v.AppendJSON(rt.Begin(w.ctx)))
+	return reply.Of(404)
+}
+
+// JSON500 answers 500 with v.
+func (w GetProxyProviderW) JSON500(v *Error) rt.Reply {
+	rt.Finish(w.ctx, 500, v.AppendJSON(rt.Begin(w.ctx)))
+	return reply.Of(500)
+}
+
+// UpdateProxyProviderW makes the answers of UpdateProxyProvider.
+type UpdateProxyProviderW struct {
+	ctx *fasthttp.RequestCtx
+	sv  *rt.Server
+}
+
+// Empty204 answers 204 without a body.
+func (w UpdateProxyProviderW) Empty204() rt.Reply {
+	rt.Empty(w.ctx, 204)
+	return reply.Of(204)
+}
+
+// JSON400 answers 400 with v.
+func (w UpdateProxyProviderW) JSON400(v *Error) rt.Reply {
+	rt.Finish(w.ctx, 400, v.AppendJSON(rt.Begin(w.ctx)))
+	return reply.Of(400)
+}
+
+// JSON401 answers 401 with v.
+func (w UpdateProxyProviderW) JSON401(v *Error) rt.Reply {
+	rt.Finish(w.ctx, 401, v.AppendJSON(rt.Begin(w.ctx)))
+	return reply.Of(401)
+}
+
+// JSON403 answers 403 with v.
+func (w UpdateProxyProviderW) JSON403(v *Error) rt.Reply {
+	rt.Finish(w.ctx, 403, v.AppendJSON(rt.Begin(w.ctx)))
+	return reply.Of(403)
+}
+
+// JSON404 answers 404 with v.
+func (w UpdateProxyProviderW) JSON404(v *Error) rt.Reply {
+	rt.Finish(w.ctx, 404, v.AppendJSON(rt.Begin(w.ctx)))
+	return reply.Of(404)
+}
+
+// JSON500 answers 500 with v.
+func (w UpdateProxyProviderW) JSON500(v *Error) rt.Reply {
+	rt.Finish(w.ctx, 500, v.AppendJSON(rt.Begin(w.ctx)))
+	return reply.Of(500)
+}
+
+// JSON503 answers 503 with v.
+func (w UpdateProxyProviderW) JSON503(v *Error) rt.Reply {
+	rt.Finish(w.ctx, 503, v.AppendJSON(rt.Begin(w.ctx)))
+	return reply.Of(503)
+}
+
+// CheckProxyProviderW makes the answers of CheckProxyProvider.
+type CheckProxyProviderW struct {
+	ctx *fasthttp.RequestCtx
+	sv  *rt.Server
+}
+
+// Empty204 answers 204 without a body.
+func (w CheckProxyProviderW) Empty204() rt.Reply {
+	rt.Empty(w.ctx, 204)
+	return reply.Of(204)
+}
+
+// JSON400 answers 400 with v.
+func (w CheckProxyProviderW) JSON400(v *Error) rt.Reply {
+	rt.Finish(w.ctx, 400, v.AppendJSON(rt.Begin(w.ctx)))
+	return reply.Of(400)
+}
+
+// JSON401 answers 401 with v.
+func (w CheckProxyProviderW) JSON401(v *Error) rt.Reply {
+	rt.Finish(w.ctx, 401, v.AppendJSON(rt.Begin(w.ctx)))
+	return reply.Of(401)
+}
+
+// JSON403 answers 403 with v.
+func (w CheckProxyProviderW) JSON403(v *Error) rt.Reply {
+	rt.Finish(w.ctx, 403, v.AppendJSON(rt.Begin(w.ctx)))
+	return reply.Of(403)
+}
+
+// JSON404 answers 404 with v.
+func (w CheckProxyProviderW) JSON404(v *Error) rt.Reply {
+	rt.Finish(w.ctx, 404, v.AppendJSON(rt.Begin(w.ctx)))
+	return reply.Of(404)
+}
+
+// JSON500 answers 500 with v.
+func (w CheckProxyProviderW) JSON500(v *Error) rt.Reply {
+	rt.Finish(w.ctx, 500, v.AppendJSON(rt.Begin(w.ctx)))
+	return reply.Of(500)
+}
+
+// GetProviderProxyW makes the answers of GetProviderProxy.
+type GetProviderProxyW struct {
+	ctx *fasthttp.RequestCtx
+	sv  *rt.Server
+}
+
+// JSON200 answers 200 with v.
+func (w GetProviderProxyW) JSON200(v *Proxy) rt.Reply {
+	rt.Finish(w.ctx, 200, v.AppendJSON(rt.Begin(w.ctx)))
+	return reply.Of(200)
+}
+
+// JSON200Append answers 200 with the Proxy that fill appends.
+func (w GetProviderProxyW) JSON200Append(fill func(b []byte) []byte) rt.Reply {
+	rt.Finish(w.ctx, 200, fill(rt.Begin(w.ctx)))
+	return reply.Of(200)
+}
+
+// JSON400 answers 400 with v.
+func (w GetProviderProxyW) JSON400(v *Error) rt.Reply {
+	rt.Finish(w.ctx, 400, v.AppendJSON(rt.Begin(w.ctx)))
+	return reply.Of(400)
+}
+
+// JSON401 answers 401 with v.
+func (w GetProviderProxyW) JSON401(v *Error) rt.Reply {
+	rt.Finish(w.ctx, 401, v.AppendJSON(rt.Begin(w.ctx)))
+	return reply.Of(401)
+}
+
+// JSON403 answers 403 with v.
+func (w GetProviderProxyW) JSON403(v *Error) rt.Reply {
+	rt.Finish(w.ctx, 403, v.AppendJSON(rt.Begin(w.ctx)))
+	return reply.Of(403)
+}
+
+// JSON404 answers 404 with v.
+func (w GetProviderProxyW) JSON404(v *Error) rt.Reply {
+	rt.Finish(w.ctx, 404, v.AppendJSON(rt.Begin(w.ctx)))
+	return reply.Of(404)
+}
+
+// JSON500 answers 500 with v.
+func (w GetProviderProxyW) JSON500(v *Error) rt.Reply {
+	rt.Finish(w.ctx, 500, v.AppendJSON(rt.Begin(w.ctx)))
+	return reply.Of(500)
+}
+
+// TestProviderProxyQuery holds the query parameters of TestProviderProxy.
+type TestProviderProxyQuery struct {
+	// URL is the parameter url as it came; nobody has looked at it.
+	URL string
+	// Timeout is the parameter timeout as it came; nobody has looked at it.
+	Timeout string
+	// Expected is the parameter expected as it came; nobody has looked at it.
+	Expected string
+}
+
+// TestProviderProxyW makes the answers of TestProviderProxy.
+type TestProviderProxyW struct {
+	ctx *fasthttp.RequestCtx
+	sv  *rt.Server
+}
+
+// JSON200 answers 200 with v.
+func (w TestProviderProxyW) JSON200(v *TestedDelay) rt.Reply {
+	rt.Finish(w.ctx, 200, v.AppendJSON(rt.Begin(w.ctx)))
+	return reply.Of(200)
+}
+
+// JSON200Append answers 200 with the TestedDelay that fill appends.
+func (w TestProviderProxyW) JSON200Append(fill func(b []byte) []byte) rt.Reply {
+	rt.Finish(w.ctx, 200, fill(rt.Begin(w.ctx)))
+	return reply.Of(200)
+}
+
+// JSON400 answers 400 with v.
+func (w TestProviderProxyW) JSON400(v *Error) rt.Reply {
+	rt.Finish(w.ctx, 400, v.AppendJSON(rt.Begin(w.ctx)))
+	return reply.Of(400)
+}
+
+// JSON401 answers 401 with v.
+func (w TestProviderProxyW) JSON401(v *Error) rt.Reply {
+	rt.Finish(w.ctx, 401, v.AppendJSON(rt.Begin(w.ctx)))
+	return reply.Of(401)
+}
+
+// JSON403 answers 403 with v.
+func (w TestProviderProxyW) JSON403(v *Error) rt.Reply {
+	rt.Finish(w.ctx, 403, v.AppendJSON(rt.Begin(w.ctx)))
+	return reply.Of(403)
+}
+
+// JSON404 answers 404 with v.
+func (w TestProviderProxyW) JSON404(v *Error) rt.Reply {
+	rt.Finish(w.ctx, 404, v.AppendJSON(rt.Begin(w.ctx)))
+	return reply.Of(404)
+}
+
+// JSON500 answers 500 with v.
+func (w TestProviderProxyW) JSON500(v *Error) rt.Reply {
+	rt.Finish(w.ctx, 500, v.AppendJSON(rt.Begin(w.ctx)))
+	return reply.Of(500)
+}
+
+// JSON503 answers 503 with v.
+func (w TestProviderProxyW) JSON503(v *Error) rt.Reply {
+	rt.Finish(w.ctx, 503, v.AppendJSON(rt.Begin(w.ctx)))
+	return reply.Of(503)
+}
+
+// JSON504 answers 504 with v.
+func (w TestProviderProxyW) JSON504(v *Error) rt.Reply {
+	rt.Finish(w.ctx, 504, v.AppendJSON(rt.Begin(w.ctx)))
+	return reply.Of(504)
+}
+
 // ListRuleProvidersW makes the answers of ListRuleProviders.
 type ListRuleProvidersW struct {
 	ctx *fasthttp.RequestCtx
@@ -1314,6 +1646,42 @@ func (w TestProxyW) JSON504(v *Error) rt.Reply {
 	return reply.Of(504)
 }
 
+// GetReadinessW makes the answers of GetReadiness.
+type GetReadinessW struct {
+	ctx *fasthttp.RequestCtx
+	sv  *rt.Server
+}
+
+// JSON200 answers 200 with v.
+func (w GetReadinessW) JSON200(v *Readiness) rt.Reply {
+	rt.Finish(w.ctx, 200, v.AppendJSON(rt.Begin(w.ctx)))
+	return reply.Of(200)
+}
+
+// JSON200Append answers 200 with the Readiness that fill appends.
+func (w GetReadinessW) JSON200Append(fill func(b []byte) []byte) rt.Reply {
+	rt.Finish(w.ctx, 200, fill(rt.Begin(w.ctx)))
+	return reply.Of(200)
+}
+
+// JSON401 answers 401 with v.
+func (w GetReadinessW) JSON401(v *Error) rt.Reply {
+	rt.Finish(w.ctx, 401, v.AppendJSON(rt.Begin(w.ctx)))
+	return reply.Of(401)
+}
+
+// JSON403 answers 403 with v.
+func (w GetReadinessW) JSON403(v *Error) rt.Reply {
+	rt.Finish(w.ctx, 403, v.AppendJSON(rt.Begin(w.ctx)))
+	return reply.Of(403)
+}
+
+// JSON500 answers 500 with v.
+func (w GetReadinessW) JSON500(v *Error) rt.Reply {
+	rt.Finish(w.ctx, 500, v.AppendJSON(rt.Begin(w.ctx)))
+	return reply.Of(500)
+}
+
 // ListRulesW makes the answers of ListRules.
 type ListRulesW struct {
 	ctx *fasthttp.RequestCtx
@@ -1426,6 +1794,144 @@ func (w MatchRulesW) JSON403(v *Error) rt.Reply {
 func (w MatchRulesW) JSON500(v *Error) rt.Reply {
 	rt.Finish(w.ctx, 500, v.AppendJSON(rt.Begin(w.ctx)))
 	return reply.Of(500)
+}
+
+// DeleteStoredW makes the answers of DeleteStored.
+type DeleteStoredW struct {
+	ctx *fasthttp.RequestCtx
+	sv  *rt.Server
+}
+
+// Empty204 answers 204 without a body.
+func (w DeleteStoredW) Empty204() rt.Reply {
+	rt.Empty(w.ctx, 204)
+	return reply.Of(204)
+}
+
+// JSON400 answers 400 with v.
+func (w DeleteStoredW) JSON400(v *Error) rt.Reply {
+	rt.Finish(w.ctx, 400, v.AppendJSON(rt.Begin(w.ctx)))
+	return reply.Of(400)
+}
+
+// JSON401 answers 401 with v.
+func (w DeleteStoredW) JSON401(v *Error) rt.Reply {
+	rt.Finish(w.ctx, 401, v.AppendJSON(rt.Begin(w.ctx)))
+	return reply.Of(401)
+}
+
+// JSON403 answers 403 with v.
+func (w DeleteStoredW) JSON403(v *Error) rt.Reply {
+	rt.Finish(w.ctx, 403, v.AppendJSON(rt.Begin(w.ctx)))
+	return reply.Of(403)
+}
+
+// JSON500 answers 500 with v.
+func (w DeleteStoredW) JSON500(v *Error) rt.Reply {
+	rt.Finish(w.ctx, 500, v.AppendJSON(rt.Begin(w.ctx)))
+	return reply.Of(500)
+}
+
+// JSON503 answers 503 with v.
+func (w DeleteStoredW) JSON503(v *Error) rt.Reply {
+	rt.Finish(w.ctx, 503, v.AppendJSON(rt.Begin(w.ctx)))
+	return reply.Of(503)
+}
+
+// GetStoredW makes the answers of GetStored.
+type GetStoredW struct {
+	ctx *fasthttp.RequestCtx
+	sv  *rt.Server
+}
+
+// JSON200 answers 200 with a JSON document, as it is; it has no line breaks.
+func (w GetStoredW) JSON200(document []byte) rt.Reply {
+	rt.Finish(w.ctx, 200, append(rt.Begin(w.ctx), document...))
+	return reply.Of(200)
+}
+
+// JSON400 answers 400 with v.
+func (w GetStoredW) JSON400(v *Error) rt.Reply {
+	rt.Finish(w.ctx, 400, v.AppendJSON(rt.Begin(w.ctx)))
+	return reply.Of(400)
+}
+
+// JSON401 answers 401 with v.
+func (w GetStoredW) JSON401(v *Error) rt.Reply {
+	rt.Finish(w.ctx, 401, v.AppendJSON(rt.Begin(w.ctx)))
+	return reply.Of(401)
+}
+
+// JSON403 answers 403 with v.
+func (w GetStoredW) JSON403(v *Error) rt.Reply {
+	rt.Finish(w.ctx, 403, v.AppendJSON(rt.Begin(w.ctx)))
+	return reply.Of(403)
+}
+
+// JSON500 answers 500 with v.
+func (w GetStoredW) JSON500(v *Error) rt.Reply {
+	rt.Finish(w.ctx, 500, v.AppendJSON(rt.Begin(w.ctx)))
+	return reply.Of(500)
+}
+
+// JSON503 answers 503 with v.
+func (w GetStoredW) JSON503(v *Error) rt.Reply {
+	rt.Finish(w.ctx, 503, v.AppendJSON(rt.Begin(w.ctx)))
+	return reply.Of(503)
+}
+
+// PutStoredW makes the answers of PutStored.
+type PutStoredW struct {
+	ctx *fasthttp.RequestCtx
+	sv  *rt.Server
+}
+
+// Empty204 answers 204 without a body.
+func (w PutStoredW) Empty204() rt.Reply {
+	rt.Empty(w.ctx, 204)
+	return reply.Of(204)
+}
+
+// JSON400 answers 400 with v.
+func (w PutStoredW) JSON400(v *Error) rt.Reply {
+	rt.Finish(w.ctx, 400, v.AppendJSON(rt.Begin(w.ctx)))
+	return reply.Of(400)
+}
+
+// JSON401 answers 401 with v.
+func (w PutStoredW) JSON401(v *Error) rt.Reply {
+	rt.Finish(w.ctx, 401, v.AppendJSON(rt.Begin(w.ctx)))
+	return reply.Of(401)
+}
+
+// JSON403 answers 403 with v.
+func (w PutStoredW) JSON403(v *Error) rt.Reply {
+	rt.Finish(w.ctx, 403, v.AppendJSON(rt.Begin(w.ctx)))
+	return reply.Of(403)
+}
+
+// JSON413 answers 413 with v.
+func (w PutStoredW) JSON413(v *Error) rt.Reply {
+	rt.Finish(w.ctx, 413, v.AppendJSON(rt.Begin(w.ctx)))
+	return reply.Of(413)
+}
+
+// JSON500 answers 500 with v.
+func (w PutStoredW) JSON500(v *Error) rt.Reply {
+	rt.Finish(w.ctx, 500, v.AppendJSON(rt.Begin(w.ctx)))
+	return reply.Of(500)
+}
+
+// JSON503 answers 503 with v.
+func (w PutStoredW) JSON503(v *Error) rt.Reply {
+	rt.Finish(w.ctx, 503, v.AppendJSON(rt.Begin(w.ctx)))
+	return reply.Of(503)
+}
+
+// JSON507 answers 507 with v.
+func (w PutStoredW) JSON507(v *Error) rt.Reply {
+	rt.Finish(w.ctx, 507, v.AppendJSON(rt.Begin(w.ctx)))
+	return reply.Of(507)
 }
 
 // StreamTrafficW makes the answers of StreamTraffic.
@@ -1883,6 +2389,112 @@ func (o *operations) streamMemory(ctx *fasthttp.RequestCtx) {
 	}
 }
 
+func (o *operations) listProxyProviders(ctx *fasthttp.RequestCtx) {
+	if !o.sv.Authenticate(ctx, rt.SchemeBearer) && !o.sv.Authenticate(ctx, rt.SchemeTokenQuery) {
+		rt.Fail(ctx, 401)
+		return
+	}
+	r := o.h.ListProxyProviders(ctx, ListProxyProvidersW{ctx, o.sv})
+	if r.Status() == 0 {
+		rt.Fail(ctx, 500)
+	}
+}
+
+func (o *operations) getProxyProvider(ctx *fasthttp.RequestCtx) {
+	if !o.sv.Authenticate(ctx, rt.SchemeBearer) && !o.sv.Authenticate(ctx, rt.SchemeTokenQuery) {
+		rt.Fail(ctx, 401)
+		return
+	}
+	name, ok := rt.PathParam(ctx, "name")
+	if !ok || utf8.RuneCountInString(name) < 1 || utf8.RuneCountInString(name) > 4096 {
+		rt.Fail(ctx, 400)
+		return
+	}
+	r := o.h.GetProxyProvider(ctx, name, GetProxyProviderW{ctx, o.sv})
+	if r.Status() == 0 {
+		rt.Fail(ctx, 500)
+	}
+}
+
+func (o *operations) updateProxyProvider(ctx *fasthttp.RequestCtx) {
+	if !o.sv.Authenticate(ctx, rt.SchemeBearer) && !o.sv.Authenticate(ctx, rt.SchemeTokenQuery) {
+		rt.Fail(ctx, 401)
+		return
+	}
+	name, ok := rt.PathParam(ctx, "name")
+	if !ok || utf8.RuneCountInString(name) < 1 || utf8.RuneCountInString(name) > 4096 {
+		rt.Fail(ctx, 400)
+		return
+	}
+	r := o.h.UpdateProxyProvider(ctx, name, UpdateProxyProviderW{ctx, o.sv})
+	if r.Status() == 0 {
+		rt.Fail(ctx, 500)
+	}
+}
+
+func (o *operations) checkProxyProvider(ctx *fasthttp.RequestCtx) {
+	if !o.sv.Authenticate(ctx, rt.SchemeBearer) && !o.sv.Authenticate(ctx, rt.SchemeTokenQuery) {
+		rt.Fail(ctx, 401)
+		return
+	}
+	name, ok := rt.PathParam(ctx, "name")
+	if !ok || utf8.RuneCountInString(name) < 1 || utf8.RuneCountInString(name) > 4096 {
+		rt.Fail(ctx, 400)
+		return
+	}
+	r := o.h.CheckProxyProvider(ctx, name, CheckProxyProviderW{ctx, o.sv})
+	if r.Status() == 0 {
+		rt.Fail(ctx, 500)
+	}
+}
+
+func (o *operations) getProviderProxy(ctx *fasthttp.RequestCtx) {
+	if !o.sv.Authenticate(ctx, rt.SchemeBearer) && !o.sv.Authenticate(ctx, rt.SchemeTokenQuery) {
+		rt.Fail(ctx, 401)
+		return
+	}
+	name, ok := rt.PathParam(ctx, "name")
+	if !ok || utf8.RuneCountInString(name) < 1 || utf8.RuneCountInString(name) > 4096 {
+		rt.Fail(ctx, 400)
+		return
+	}
+	node, ok := rt.PathParam(ctx, "node")
+	if !ok || utf8.RuneCountInString(node) < 1 || utf8.RuneCountInString(node) > 4096 {
+		rt.Fail(ctx, 400)
+		return
+	}
+	r := o.h.GetProviderProxy(ctx, name, node, GetProviderProxyW{ctx, o.sv})
+	if r.Status() == 0 {
+		rt.Fail(ctx, 500)
+	}
+}
+
+func (o *operations) testProviderProxy(ctx *fasthttp.RequestCtx) {
+	if !o.sv.Authenticate(ctx, rt.SchemeBearer) && !o.sv.Authenticate(ctx, rt.SchemeTokenQuery) {
+		rt.Fail(ctx, 401)
+		return
+	}
+	name, ok := rt.PathParam(ctx, "name")
+	if !ok || utf8.RuneCountInString(name) < 1 || utf8.RuneCountInString(name) > 4096 {
+		rt.Fail(ctx, 400)
+		return
+	}
+	node, ok := rt.PathParam(ctx, "node")
+	if !ok || utf8.RuneCountInString(node) < 1 || utf8.RuneCountInString(node) > 4096 {
+		rt.Fail(ctx, 400)
+		return
+	}
+	var q TestProviderProxyQuery
+	args := ctx.QueryArgs()
+	q.URL = string(args.Peek("url"))
+	q.Timeout = string(args.Peek("timeout"))
+	q.Expected = string(args.Peek("expected"))
+	r := o.h.TestProviderProxy(ctx, name, node, q, TestProviderProxyW{ctx, o.sv})
+	if r.Status() == 0 {
+		rt.Fail(ctx, 500)
+	}
+}
+
 func (o *operations) listRuleProviders(ctx *fasthttp.RequestCtx) {
 	if !o.sv.Authenticate(ctx, rt.SchemeBearer) && !o.sv.Authenticate(ctx, rt.SchemeTokenQuery) {
 		rt.Fail(ctx, 401)
@@ -2011,6 +2623,17 @@ func (o *operations) testProxy(ctx *fasthttp.RequestCtx) {
 	}
 }
 
+func (o *operations) getReadiness(ctx *fasthttp.RequestCtx) {
+	if !o.sv.Authenticate(ctx, rt.SchemeBearer) && !o.sv.Authenticate(ctx, rt.SchemeTokenQuery) {
+		rt.Fail(ctx, 401)
+		return
+	}
+	r := o.h.GetReadiness(ctx, GetReadinessW{ctx, o.sv})
+	if r.Status() == 0 {
+		rt.Fail(ctx, 500)
+	}
+}
+
 func (o *operations) listRules(ctx *fasthttp.RequestCtx) {
 	if !o.sv.Authenticate(ctx, rt.SchemeBearer) && !o.sv.Authenticate(ctx, rt.SchemeTokenQuery) {
 		rt.Fail(ctx, 401)
@@ -2049,6 +2672,58 @@ func (o *operations) matchRules(ctx *fasthttp.RequestCtx) {
 		return
 	}
 	r := o.h.MatchRules(ctx, &body, MatchRulesW{ctx, o.sv})
+	if r.Status() == 0 {
+		rt.Fail(ctx, 500)
+	}
+}
+
+func (o *operations) deleteStored(ctx *fasthttp.RequestCtx) {
+	if !o.sv.Authenticate(ctx, rt.SchemeBearer) && !o.sv.Authenticate(ctx, rt.SchemeTokenQuery) {
+		rt.Fail(ctx, 401)
+		return
+	}
+	key, ok := rt.PathParam(ctx, "key")
+	if !ok || utf8.RuneCountInString(key) < 1 || utf8.RuneCountInString(key) > 256 {
+		rt.Fail(ctx, 400)
+		return
+	}
+	r := o.h.DeleteStored(ctx, key, DeleteStoredW{ctx, o.sv})
+	if r.Status() == 0 {
+		rt.Fail(ctx, 500)
+	}
+}
+
+func (o *operations) getStored(ctx *fasthttp.RequestCtx) {
+	if !o.sv.Authenticate(ctx, rt.SchemeBearer) && !o.sv.Authenticate(ctx, rt.SchemeTokenQuery) {
+		rt.Fail(ctx, 401)
+		return
+	}
+	key, ok := rt.PathParam(ctx, "key")
+	if !ok || utf8.RuneCountInString(key) < 1 || utf8.RuneCountInString(key) > 256 {
+		rt.Fail(ctx, 400)
+		return
+	}
+	r := o.h.GetStored(ctx, key, GetStoredW{ctx, o.sv})
+	if r.Status() == 0 {
+		rt.Fail(ctx, 500)
+	}
+}
+
+func (o *operations) putStored(ctx *fasthttp.RequestCtx) {
+	if !o.sv.Authenticate(ctx, rt.SchemeBearer) && !o.sv.Authenticate(ctx, rt.SchemeTokenQuery) {
+		rt.Fail(ctx, 401)
+		return
+	}
+	key, ok := rt.PathParam(ctx, "key")
+	if !ok || utf8.RuneCountInString(key) < 1 || utf8.RuneCountInString(key) > 256 {
+		rt.Fail(ctx, 400)
+		return
+	}
+	body, ok := rt.Document(ctx, 1048576)
+	if !ok {
+		return
+	}
+	r := o.h.PutStored(ctx, key, body, PutStoredW{ctx, o.sv})
 	if r.Status() == 0 {
 		rt.Fail(ctx, 500)
 	}
@@ -2098,6 +2773,7 @@ func Register(r *router.Router, h Handler, options rt.Options) *rt.Server {
 	r.Handle("GET", "/", o.getHello)
 	r.Handle("GET", "/version", o.getVersion)
 	r.Handle("PUT", "/debug/gc", o.collectGarbage)
+	r.Handle("GET", "/readyz", o.getReadiness)
 	r.Handle("GET", "/logs", o.streamLogs)
 	r.Handle("GET", "/traffic", o.streamTraffic)
 	r.Handle("GET", "/memory", o.streamMemory)
@@ -2130,6 +2806,17 @@ func Register(r *router.Router, h Handler, options rt.Options) *rt.Server {
 	slashed.Handle("GET", "/rules", o.listRules)
 	r.Handle("PATCH", "/rules/disable", o.switchRules)
 	r.Handle("POST", "/rules/match", o.matchRules)
+	r.Handle("GET", "/providers/proxies", o.listProxyProviders)
+	slashed.Handle("GET", "/providers/proxies", o.listProxyProviders)
+	r.Handle("GET", "/providers/proxies/{name}", o.getProxyProvider)
+	slashed.Handle("GET", "/providers/proxies/{name}", o.getProxyProvider)
+	r.Handle("PUT", "/providers/proxies/{name}", o.updateProxyProvider)
+	slashed.Handle("PUT", "/providers/proxies/{name}", o.updateProxyProvider)
+	r.Handle("GET", "/providers/proxies/{name}/healthcheck", o.checkProxyProvider)
+	slashed.Handle("GET", "/providers/proxies/{name}/healthcheck", o.checkProxyProvider)
+	r.Handle("GET", "/providers/proxies/{name}/{node}", o.getProviderProxy)
+	slashed.Handle("GET", "/providers/proxies/{name}/{node}", o.getProviderProxy)
+	r.Handle("GET", "/providers/proxies/{name}/{node}/healthcheck", o.testProviderProxy)
 	r.Handle("GET", "/providers/rules", o.listRuleProviders)
 	slashed.Handle("GET", "/providers/rules", o.listRuleProviders)
 	r.Handle("GET", "/providers/rules/{name}", o.getRuleProvider)
@@ -2144,5 +2831,8 @@ func Register(r *router.Router, h Handler, options rt.Options) *rt.Server {
 	r.Handle("GET", "/dns/query", o.queryDNS)
 	r.Handle("POST", "/cache/dns/flush", o.flushDNS)
 	r.Handle("POST", "/cache/fakeip/flush", o.flushFakeIP)
+	r.Handle("DELETE", "/storage/{key}", o.deleteStored)
+	r.Handle("GET", "/storage/{key}", o.getStored)
+	r.Handle("PUT", "/storage/{key}", o.putStored)
 	return sv
 }

@@ -23,7 +23,10 @@ var allowed = map[string]string{
 	"relay/flow":           "",
 	"relay/buf":            "",
 	"relay/match":          "",
-	"relay/config":         "relay/flow relay/match relay/rule relay/dns/nameserver relay/dns/hosts",
+	"relay/filter":         "",
+	"relay/sharelink":      "",
+	"relay/config":         "relay/flow relay/match relay/rule relay/filter relay/sharelink relay/dns/nameserver relay/dns/hosts",
+	"relay/subscription":   "relay/config relay/outbound",
 	"relay/fetch":          "",
 	"relay/provider":       "relay/fetch",
 	"relay/state":          "",
@@ -55,7 +58,7 @@ var allowed = map[string]string{
 	"relay/group":          "relay/flow relay/outbound",
 	"relay/engine":         "relay/flow relay/buf relay/sysnet relay/rule relay/outbound relay/group relay/track relay/pump relay/nat",
 	"relay":                "relay/*",
-	"impl":                 "gen/* relay/flow relay/rule relay/ruleset relay/engine relay/group relay/health relay/outbound relay/track relay/logs relay/config relay/sysnet relay/dns relay/dns/wire",
+	"impl":                 "gen/* relay/flow relay/rule relay/ruleset relay/engine relay/group relay/health relay/outbound relay/track relay/logs relay/config relay/subscription relay/sysnet relay/state relay/dns relay/dns/wire",
 	"cmd/switchyard":       "relay relay/config relay/fetch relay/logs relay/ruleset relay/state impl gen/*",
 }
 

@@ -73,8 +73,11 @@ geox-url:
 `
 	needASN     = noGeo + `rules: ["IP-ASN,1,DIRECT"]`
 	needGeoSite = noGeo + `rules: ["GEOSITE,cn,DIRECT"]`
-	badRules    = controller + `
+	badSources  = controller + `
 secret: ts
+proxy-providers:
+  slowp: {type: http, url: "http://127.0.0.1:18081/p/dom.yaml", path: ./slowp.yaml}
+  gone: {type: http, url: "http://127.0.0.1:18099/x.yaml", path: ./gone.yaml}
 rule-providers:
   rmrs: {type: http, behavior: domain, format: mrs, url: "http://127.0.0.1:18081/p/dom.yaml", path: ./rmrs.mrs}
   rgone: {type: http, behavior: domain, url: "http://127.0.0.1:18099/x.yaml", path: ./rgone.yaml}
@@ -86,7 +89,7 @@ var homes = []struct{ samples, config string }{
 	{`nosecret-.*`, controller},
 	{`debug-(after-patch-404|not-enabled-by-patch)`, controller + "secret: ts\n"},
 	{`cors-default-.*`, controller + "secret: s3cret\n"},
-	{`configs-get-minimal|group-only-global|rules-empty|providers-rules-empty`, bare},
+	{`configs-get-minimal|group-only-global|rules-empty|providers-(rules-empty|proxies-minimal)`, bare},
 	{`connections-(inbound-user|global-mode)`, withUser},
 	{`connections-(ip-target|resolved-host)`, withLAN},
 	{`doh-absent`, bare},
@@ -96,7 +99,7 @@ var homes = []struct{ samples, config string }{
 	{`configs-geo-refused`, bare + needASN},
 	{`configs-geo-sticky-failure`, bare + noGeo},
 	{`upgrade-geo-refused`, bare + needGeoSite},
-	{`rp-put-(mrs-invalid|unreachable)`, badRules},
+	{`rp-put-(mrs-invalid|unreachable)|pp-put-(plain-body|unreachable)`, badSources},
 }
 
 // before is what was done before a sample was recorded.
@@ -134,6 +137,10 @@ var before = []struct {
 	}},
 	{`connections-ip-target`, func(h *home) { h.connect("17880", "127.0.0.1:18093", "u:p") }},
 	{`connections-resolved-host`, func(h *home) { h.connect("17880", "other.test:18093", "u:p") }},
+	{`pp-get-after-links`, func(h *home) {
+		h.serve("/providers/proxies/httpp", "socks://127.0.0.1:18090#linkname\nss://YWVzLTEyOC1nY206cA@127.0.0.1:18092#sslink\n")
+		h.must("PUT", "/providers/proxies/httpp", "")
+	}},
 	// What the daemon tries by itself is over before it is asked to.
 	{`configs-geo-refused`, func(h *home) { h.WaitLog(h.t, "can't download ASN database file") }},
 	{`configs-geo-sticky-failure`, func(h *home) {
@@ -300,7 +307,7 @@ func (r *replayer) replay(t *testing.T, name, text string) {
 		h.dirty = true
 	}
 	if body, ok := s.remote(); ok {
-		h.serve(strings.TrimPrefix(s.Request.Path, "/providers/rules/"), body)
+		h.serve(s.Request.Path, body)
 	}
 	if strings.HasPrefix(name, "connection-") {
 		_, body := h.Do(t, "GET", "/connections", "")

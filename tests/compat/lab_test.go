@@ -30,7 +30,7 @@ type home struct {
 	files *files
 	ports map[string]string // of the recording, and of ours
 	flows []net.Conn
-	stale []string // rule providers that hold what only one sample serves
+	stale []string // paths of providers that hold what only one sample serves
 	dirty bool     // something may have changed since the last reset
 }
 
@@ -62,7 +62,7 @@ func startHome(t *testing.T, s *servers, config string) *home {
 	h := &home{t: t, files: s.files, ports: maps.Clone(s.ports)}
 	h.Daemon = testkit.Start(t, h.text(config))
 	h.BaseURL = "http://" + h.addr("19090") // the log also names the Unix socket
-	copyFiles(t, s.home, h.Home)
+	h.copyFiles(s.home)
 	h.loadProviders()
 	h.testNodes()
 	return h
@@ -76,8 +76,9 @@ func (h *home) testNodes() {
 	h.Do(h.t, "GET", "/group/Auto"+test, "")
 }
 
-// copyFiles copies what is in a home directory beside its configuration.
-func copyFiles(t *testing.T, from, to string) {
+// copyFiles copies what is in the lab's home directory beside its configuration.
+func (h *home) copyFiles(from string) {
+	t := h.t
 	t.Helper()
 	entries, err := os.ReadDir(from)
 	if err != nil {
@@ -89,7 +90,10 @@ func copyFiles(t *testing.T, from, to string) {
 		}
 		b, err := os.ReadFile(filepath.Join(from, e.Name()))
 		if err == nil {
-			err = os.WriteFile(filepath.Join(to, e.Name()), b, 0o600)
+			if e.Name() == "file-provider.yaml" {
+				b = []byte(h.text(string(b)))
+			}
+			err = os.WriteFile(filepath.Join(h.Home, e.Name()), b, 0o600)
 		}
 		if err != nil {
 			t.Fatal(err)
@@ -97,62 +101,41 @@ func copyFiles(t *testing.T, from, to string) {
 	}
 }
 
-// loadProviders loads every rule provider: the daemon began without the files, and downloads when it
-// likes. Some cannot be loaded; the samples say which.
+// loadProviders loads every provider: the daemon began without the files, and downloads when it likes.
+// Some cannot be loaded; the samples say which.
 func (h *home) loadProviders() {
 	h.t.Helper()
-	_, body := h.Do(h.t, "GET", "/providers/rules", "")
-	var list struct{ Providers map[string]struct{} }
-	if err := json.Unmarshal([]byte(body), &list); err != nil {
-		h.t.Fatalf("%v: %s", err, body)
-	}
-	for name := range list.Providers {
-		h.Do(h.t, "PUT", "/providers/rules/"+url.PathEscape(name), "")
+	for _, kind := range []string{"proxies", "rules"} {
+		_, body := h.Do(h.t, "GET", "/providers/"+kind, "")
+		var list struct{ Providers map[string]struct{} }
+		if err := json.Unmarshal([]byte(body), &list); err != nil {
+			h.t.Fatalf("%v: %s", err, body)
+		}
+		for name := range list.Providers {
+			h.Do(h.t, "PUT", "/providers/"+kind+"/"+url.PathEscape(name), "")
+		}
 	}
 	h.waitFlows(0) // downloads are listed too
 }
 
 // laterKeys are sections that this version refuses, or leaves out.
 var laterKeys = []string{
-	"sniffer", "tunnels", "listeners", "proxy-providers", "external-ui", "external-ui-url",
+	"sniffer", "tunnels", "listeners", "external-ui", "external-ui-url",
 }
 
-// laterGroupKeys are keys of groups that this version refuses.
-var laterGroupKeys = []string{"use", "filter", "exclude-filter", "include-all"}
-
-// reduce takes out of the lab's configuration what this version has not got. Names and order of groups
-// stay.
+// reduce takes out of the lab's configuration what this version has not got.
 func reduce(t *testing.T, config []byte) string {
 	t.Helper()
 	var doc yaml.Node
 	if err := yaml.Unmarshal(config, &doc); err != nil {
 		t.Fatal(err)
 	}
-	root := doc.Content[0]
-	remove(root, laterKeys)
-	for _, g := range value(root, "proxy-groups").Content {
-		remove(g, laterGroupKeys)
-		if value(g, "proxies") == nil {
-			g.Content = append(g.Content, scalar("proxies"),
-				&yaml.Node{Kind: yaml.SequenceNode, Tag: "!!seq", Content: []*yaml.Node{scalar("DIRECT")}})
-		}
-	}
+	remove(doc.Content[0], laterKeys)
 	b, err := yaml.Marshal(&doc)
 	if err != nil {
 		t.Fatal(err)
 	}
 	return string(b)
-}
-
-func scalar(s string) *yaml.Node { return &yaml.Node{Kind: yaml.ScalarNode, Tag: "!!str", Value: s} }
-
-func value(n *yaml.Node, key string) *yaml.Node {
-	for i := 0; i+1 < len(n.Content); i += 2 {
-		if n.Content[i].Value == key {
-			return n.Content[i+1]
-		}
-	}
-	return nil
 }
 
 func remove(n *yaml.Node, keys []string) {
@@ -195,25 +178,30 @@ func (h *home) reset() {
 			h.must("PUT", "/proxies/"+group, `{"name":"`+member+`"}`)
 		}
 	}
-	for _, name := range h.stale {
-		h.must("PUT", "/providers/rules/"+name, "")
+	for _, path := range h.stale {
+		h.must("PUT", path, "")
 	}
 	h.stale = nil
-	h.Do(h.t, "PUT", "/providers/rules/r-bad", "") // it fails now, and not beside what is compared
+	for _, path := range []string{"/providers/rules/r-bad", "/providers/proxies/badp"} {
+		h.Do(h.t, "PUT", path, "") // it fails now, and not beside what is compared
+	}
 	h.waitFlows(0)
 }
 
-// providerFiles are what the lab's rule providers download.
-var providerFiles = map[string]string{"r-dom-h": "dom.yaml", "r-cl-h": "classical.yaml"}
+// providerFiles are what the lab's providers download, by their paths.
+var providerFiles = map[string]string{
+	"/providers/rules/r-dom-h": "dom.yaml", "/providers/rules/r-cl-h": "classical.yaml",
+	"/providers/proxies/httpp": "sub.yaml", "/providers/proxies/sub": "sub2.yaml",
+}
 
-// serve makes another body what a rule provider downloads, until the next reset.
-func (h *home) serve(provider, body string) {
+// serve makes another body what the provider of a path downloads, until the next reset.
+func (h *home) serve(path, body string) {
 	h.t.Helper()
-	if providerFiles[provider] == "" {
-		h.t.Fatalf("which file is of %q?", provider)
+	if providerFiles[path] == "" {
+		h.t.Fatalf("which file is of %s?", path)
 	}
-	h.files.replace(providerFiles[provider], body)
-	h.stale, h.dirty = append(h.stale, provider), true
+	h.files.replace(providerFiles[path], body)
+	h.stale, h.dirty = append(h.stale, path), true
 }
 
 // dial connects to an inbound; the connection stays until the next reset.

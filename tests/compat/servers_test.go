@@ -3,6 +3,7 @@ package compat
 import (
 	"bufio"
 	"bytes"
+	"cmp"
 	"crypto/sha256"
 	"fmt"
 	"io"
@@ -36,6 +37,7 @@ func startServers(t *testing.T, lab string) *servers {
 		files: &files{dir: filepath.Join(lab, "www"), other: make(map[string]string)},
 		home:  filepath.Join(lab, "home"),
 	}
+	s.files.ports = s.ports
 	serve := func(port string, handle func(net.Conn)) {
 		ln, err := net.Listen("tcp", "127.0.0.1:0")
 		if err != nil {
@@ -223,9 +225,10 @@ func records(lines ...string) (list []dns.RR) {
 	return list
 }
 
-// files is the lab's provider server.
+// files is the lab's provider server. Ports in its files are ours.
 type files struct {
-	dir string
+	dir   string
+	ports map[string]string
 
 	mu    sync.Mutex
 	other map[string]string // what is served instead of a file
@@ -239,17 +242,25 @@ func (f *files) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 		http.Error(w, "nope", http.StatusNotFound)
 		return
 	}
+	if name == "sub.yaml" {
+		w.Header().Set("Subscription-Userinfo", "upload=1024; download=2048; total=1073741824; expire=1893456000")
+	}
 	w.Header().Set("ETag", fmt.Sprintf(`"%x"`, sha256.Sum256(body)))
 	http.ServeContent(w, r, name, time.Time{}, bytes.NewReader(body))
+}
+
+func (f *files) text(s string) string {
+	return labPort.ReplaceAllStringFunc(s, func(port string) string { return cmp.Or(f.ports[port], port) })
 }
 
 func (f *files) read(name string) ([]byte, error) {
 	f.mu.Lock()
 	defer f.mu.Unlock()
 	if body, ok := f.other[name]; ok {
-		return []byte(body), nil
+		return []byte(f.text(body)), nil
 	}
-	return os.ReadFile(filepath.Join(f.dir, name))
+	body, err := os.ReadFile(filepath.Join(f.dir, name))
+	return []byte(f.text(string(body))), err
 }
 
 func (f *files) replace(name, body string) {

@@ -44,6 +44,12 @@ proxy-groups:
   - {name: Auto, type: url-test, url: 'http://127.0.0.1:1/', proxies: [Tokyo 01, a/b, Pick]}
   - {name: First, type: fallback, url: 'http://127.0.0.1:1/', expected-status: 204, proxies: [Tokyo 01, a/b]}
   - {name: Turns, type: load-balance, url: 'http://127.0.0.1:1/', proxies: [Tokyo 01, a/b]}
+proxy-providers:
+  sub:
+    type: inline
+    health-check: {enable: true, url: 'http://127.0.0.1:1/'}
+    payload: [{name: node-1, type: direct}, {name: a/b, type: http, server: 192.0.2.1}, {name: new, type: tuic, server: 192.0.2.1, port: 1}]
+  lost: {type: http, url: 'http://127.0.0.1:1/list', path: lost.yaml}
 rule-providers:
   sites: {type: inline, behavior: classical, payload: ['DOMAIN-SUFFIX,example.test', 'FOO,bar']}
   dead: {type: http, behavior: domain, url: 'http://127.0.0.1:1/list', path: dead.txt}

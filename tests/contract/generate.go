@@ -42,7 +42,11 @@ func Cases(o *Operation) []Case {
 			g.queryCases(p)
 		}
 	}
-	if m := o.Body(); m != nil {
+	switch m := o.Body(); {
+	case m == nil:
+	case anything(m.Schema.Value):
+		g.documentCases()
+	default:
 		g.bodyCases(m.Schema.Value)
 	}
 	return g.cases
@@ -158,6 +162,29 @@ func (g *generator) bodyCases(s *openapi3.Schema) {
 	}
 	g.add("body with more behind it", true, "", "", g.body+" trailing")
 	g.memberCases(s, func(member string) string { return member }, "")
+}
+
+// documentCases tries bodies that are any JSON document. One that is too large is refused in another way.
+func (g *generator) documentCases() {
+	for name, raw := range map[string]string{
+		"null": "null", "array": "[]", "string": `"日本"`, "number": "-1.5e+300", "false": "false",
+		"with white space": " {\n\t\"a\": [ 1 , 2 ]\r\n}\n", "with line separators": "[\"\u2028\"]",
+		"largest": `"` + strings.Repeat("x", g.most()-2) + `"`,
+	} {
+		g.add("body "+name, true, "", "", raw)
+	}
+	for name, raw := range map[string]string{
+		"empty": "", "not JSON": "nope", "cut": `{"a":`, "blank": " ", "not UTF-8": "\"\xff\"",
+		"with more behind it": g.body + " trailing", "twice": "1 2",
+	} {
+		g.add("body "+name, false, "", "", raw)
+	}
+}
+
+// most is how many bytes a body may have.
+func (g *generator) most() int {
+	most, _ := g.o.Spec.Extensions["x-max-body"].(float64)
+	return int(most)
 }
 
 // memberCases tries each member of s. wrap makes a whole body of an object with one member.

@@ -85,6 +85,39 @@ func TestRulesPage(t *testing.T) {
 	}
 }
 
+// TestGroupsPage runs what docs/groups.md shows.
+func TestGroupsPage(t *testing.T) {
+	if _, err := exec.LookPath("curl"); err != nil {
+		t.Skip("no curl")
+	}
+	web := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, _ *http.Request) {
+		_, _ = w.Write([]byte("socks5://192.0.2.1:1080#NL%201\nsocks5://192.0.2.2:1080#DE%201\nsocks5://192.0.2.3:1080#Expires%20soon\n"))
+	}))
+	t.Cleanup(web.Close)
+	config := strings.ReplaceAll(example(t, "docs/groups.md", "config"), "https://subscription.example.net", web.URL)
+	config = strings.Replace(config, "mixed-port: 7890", "mixed-port: MIXED", 1)
+	config = strings.Replace(config, "127.0.0.1:9090", "127.0.0.1:0", 1)
+	d := testkit.Start(t, strings.ReplaceAll(config, "https://www.gstatic.com", web.URL))
+	if status, body := d.Do(t, "PUT", "/providers/proxies/sub", ""); status != 204 {
+		t.Fatal(status, body)
+	}
+	if _, body := d.Do(t, "GET", "/group/Auto", ""); !strings.Contains(body, `"all":["S DE 1","S NL 1"]`) {
+		t.Error(body)
+	}
+	out := runCurl(t, d, example(t, "docs/groups.md", "curl"))
+	for _, want := range []string{`"vehicleType":"Inline"`, `"name":"left"`, `"queue":`} {
+		if !strings.Contains(out, want) {
+			t.Errorf("%s is not in %s", want, out)
+		}
+	}
+	if _, body := d.Do(t, "GET", "/proxies/Hand", ""); !strings.Contains(body, `"now":"right"`) {
+		t.Error(body)
+	}
+	if _, body := d.Do(t, "GET", "/proxies/Work", ""); !strings.Contains(body, `"fixed":""`) {
+		t.Error(body)
+	}
+}
+
 // TestDNSPage runs what docs/dns.md shows.
 func TestDNSPage(t *testing.T) {
 	if _, err := exec.LookPath("curl"); err != nil {

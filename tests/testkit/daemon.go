@@ -244,6 +244,19 @@ func (d *Daemon) Restart(t testing.TB) *Daemon {
 	if code := d.Wait(t); code != 0 {
 		t.Fatalf("exit code %d:\n%s", code, d.Log())
 	}
+	return d.Again(t)
+}
+
+// Kill ends d at once, as a crash would.
+func (d *Daemon) Kill(t testing.TB) {
+	t.Helper()
+	d.Signal(t, syscall.SIGKILL)
+	d.Wait(t)
+}
+
+// Again runs another daemon in the home directory of d, which has ended.
+func (d *Daemon) Again(t testing.TB) *Daemon {
+	t.Helper()
 	n := &Daemon{Home: d.Home, File: d.File, Mixed: d.Mixed, Secret: d.Secret}
 	n.run(t, []string{"-d", n.Home})
 	return n
