@@ -100,7 +100,7 @@ func Exclude[T any](f *Filter, nodes []T, subject Subject[T]) []T {
 // begin gives patterns that were given up another chance: the machine may have been busy.
 func begin(all []*pattern) {
 	for _, p := range all {
-		p.timeouts.Store(0)
+		p.spent.Store(0)
 	}
 }
 

@@ -15,17 +15,17 @@ const (
 	maxPattern   = 4 << 10                // bytes of one pattern
 	maxRepeated  = 20_000                 // parts that RE2 may make of one, with all repetitions
 	matchTime    = 100 * time.Millisecond // for one name
-	maxTimeouts  = 5                      // before a pattern is given up for a list
+	listTime     = 2 * time.Second        // for all names of a list; then a pattern is given up
 	maxMatchName = 1 << 10                // bytes of a name that is looked at
 )
 
 // pattern is one regular expression in the manner of .NET. What means the same to RE2 is left to it,
 // whose time is bounded.
 type pattern struct {
-	text     string
-	plain    *regexp.Regexp
-	rich     *regexp2.Regexp // where plain is nil
-	timeouts atomic.Int32
+	text  string
+	plain *regexp.Regexp
+	rich  *regexp2.Regexp // where plain is nil
+	spent atomic.Int64    // what rich has taken for the list, in nanoseconds
 }
 
 func newPattern(text string) (p *pattern, err error) {
@@ -100,15 +100,16 @@ func (p *pattern) match(name string) (found bool, err error) {
 	if p.plain != nil {
 		return p.plain.MatchString(name), nil
 	}
-	if p.timeouts.Load() >= maxTimeouts {
-		return false, nil // the first one was reported
+	if p.spent.Load() > int64(listTime) {
+		return false, nil // which was reported
 	}
+	start := time.Now()
 	defer func() {
 		if v := recover(); v != nil {
 			found, err = false, fmt.Errorf("a regular expression that cannot be matched: %v", v)
 		}
-		if err != nil {
-			p.timeouts.Add(1)
+		if spent := p.spent.Add(int64(time.Since(start))); err == nil && spent > int64(listTime) {
+			err = fmt.Errorf("it takes more than %v for a list, and matches no more of it", listTime)
 		}
 	}()
 	if found, err = p.rich.MatchString(name); err != nil {

@@ -2,15 +2,16 @@ package filter
 
 import (
 	"fmt"
+	"time"
 
 	"github.com/dlclark/regexp2"
 )
 
 // Rename writes names anew: what a pattern finds in them becomes something else.
 type Rename struct {
-	re   *regexp2.Regexp
-	into string
-	slow int
+	re    *regexp2.Regexp
+	into  string
+	spent time.Duration
 }
 
 // NewRename reads a regular expression and what its finds become, where $1 and ${name} are its groups. An
@@ -29,21 +30,21 @@ func NewRename(pattern, into string) (*Rename, error) {
 	return &Rename{re: p.rich, into: into}, nil
 }
 
-// Apply returns name as it is from now on. Where the pattern takes too long it is name itself; after some of
-// these the pattern is not tried again. It is for one goroutine.
+// Apply returns name as it is from now on. Where the pattern takes too long it is name itself, and when it has
+// taken too long for all names together it is not tried again. It is for one list and one goroutine.
 func (r *Rename) Apply(name string) (now string) {
-	if r.slow >= maxTimeouts || len(name) > maxMatchName {
+	if r.spent > listTime || len(name) > maxMatchName {
 		return name
 	}
+	start := time.Now()
 	defer func() {
 		if v := recover(); v != nil {
-			r.slow++
 			now = name
 		}
+		r.spent += time.Since(start)
 	}()
 	now, err := r.re.Replace(name, r.into, -1, -1)
 	if err != nil {
-		r.slow++
 		return name
 	}
 	return now
