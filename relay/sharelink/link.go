@@ -22,9 +22,9 @@ func split(scheme, rest string) *link {
 	rest, name, _ := strings.Cut(rest, "#")
 	body, raw, _ := strings.Cut(rest, "?")
 	l := &link{scheme: scheme, body: body, query: parseQuery(raw)}
-	l.name = cleanName(unescape(name))
+	l.name = CleanName(unescape(name))
 	if l.name == "" {
-		l.name = cleanName(l.query.get("remarks", "remark"))
+		l.name = CleanName(l.query.get("remarks", "remark"))
 	}
 	return l
 }

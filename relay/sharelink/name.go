@@ -10,8 +10,8 @@ import (
 // maxName bounds a name in bytes. The number of an equal name comes on top.
 const maxName = 256
 
-// cleanName makes a name fit to be shown: valid UTF-8, no control characters, not too long.
-func cleanName(s string) string {
+// CleanName makes a name fit to be shown: valid UTF-8, no control characters, 256 bytes at most.
+func CleanName(s string) string {
 	s = strings.Map(func(r rune) rune { // which yields U+FFFD for each invalid byte
 		if unicode.IsControl(r) || r == '\ufeff' {
 			return -1

@@ -15,7 +15,7 @@ import (
 
 const (
 	// maxLinks bounds the lines that are read. Those that are skipped do not count.
-	maxLinks = 100_000
+	maxLinks = 10_000
 	// maxLine bounds one line, in bytes.
 	maxLine = 16 << 10
 	// maxProblems bounds the problems that are kept one by one.
@@ -47,19 +47,19 @@ type Left int
 func (n Left) Error() string { return fmt.Sprintf("%d more lines are bad", int(n)) }
 
 // Parse reads the links of body. It keeps at most 100 problems, and one more with Left where there
-// were more; a body of over 100,000 links also has a Problem for the line where reading stopped.
+// were more; a body of over 10,000 links also has a Problem for the line where reading stopped.
 // Names are unique among the nodes. err is ErrFormat or nil.
 func Parse(body []byte) ([]Node, []Problem, error) {
 	text, ok := links(body)
 	if !ok {
 		return nil, nil, ErrFormat
 	}
-	p := parser{names: make(names)}
+	p := parser{names: make(names), words: !allLinks(text)}
 	number, read := 0, 0
 	for line := range bytes.Lines(text) {
 		number++
 		line = bytes.Trim(line, blank)
-		if len(line) == 0 || line[0] == '#' || bytes.HasPrefix(line, []byte("//")) {
+		if skipped(line) {
 			continue
 		}
 		if read++; read > maxLinks {
@@ -86,6 +86,24 @@ func links(body []byte) ([]byte, bool) {
 	}
 	text, ok := decode(bytes.TrimRight(packed, blank))
 	return text, ok && anyLink(text)
+}
+
+// allLinks says whether each line that is not skipped is a link.
+func allLinks(text []byte) bool {
+	for line := range bytes.Lines(text) {
+		if line = bytes.Trim(line, blank); skipped(line) {
+			continue
+		}
+		if _, _, ok := cutScheme(string(line[:min(len(line), 64)])); !ok {
+			return false
+		}
+	}
+	return true
+}
+
+// skipped says whether a line is empty, or a comment.
+func skipped(line []byte) bool {
+	return len(line) == 0 || line[0] == '#' || bytes.HasPrefix(line, []byte("//"))
 }
 
 func anyLink(text []byte) bool {
@@ -124,6 +142,7 @@ type parser struct {
 	problems []Problem
 	left     Left
 	names    names
+	words    bool // some lines are none: bare web addresses are what somebody should visit
 }
 
 func (p *parser) line(number int, line []byte) {
@@ -137,7 +156,13 @@ func (p *parser) line(number int, line []byte) {
 		return
 	}
 	l := split(scheme, rest)
-	k, err := l.read()
+	var k keys
+	var err error
+	if p.words && l.bare() {
+		err = errors.New("a web address among words")
+	} else {
+		k, err = l.read()
+	}
 	if err != nil {
 		bad := Problem{Line: number, Err: fmt.Errorf("%s: %w", scheme, err)}
 		if !strings.Contains(l.name, "@") { // a # in a password makes the rest of the link a name
@@ -147,7 +172,7 @@ func (p *parser) line(number int, line []byte) {
 		return
 	}
 	if l.name == "" {
-		l.name = cleanName(net.JoinHostPort(k["server"].(string), strconv.Itoa(k["port"].(int))))
+		l.name = CleanName(net.JoinHostPort(k["server"].(string), strconv.Itoa(k["port"].(int))))
 	}
 	k["name"] = p.names.unique(l.name)
 	p.nodes = append(p.nodes, Node{Line: number, Keys: k})

@@ -107,7 +107,7 @@ func TestBounds(t *testing.T) {
 	f(two+bad, 2, maxProblems, Problem{Line: maxProblems + 2, Err: errors.New("not a link")})
 	f(two+bad+"x\nx\nx\n", 2, maxProblems+1, Problem{Err: Left(3)})
 	many := strings.Repeat("http://a:1\n\n#\n", maxLinks)
-	f(many+"http://a:1", maxLinks, 1, Problem{Line: 3*maxLinks + 1, Err: errors.New("more than 100000 links")})
+	f(many+"http://a:1", maxLinks, 1, Problem{Line: 3*maxLinks + 1, Err: errors.New("more than 10000 links")})
 }
 
 func TestNames(t *testing.T) {

@@ -20,6 +20,11 @@ func (l *link) socks() (keys, error) {
 	return k, nil
 }
 
+// bare says whether the link may as well be the address of a page: it has no user and no name.
+func (l *link) bare() bool {
+	return (l.scheme == "http" || l.scheme == "https") && l.name == "" && !strings.Contains(l.body, "@")
+}
+
 func (l *link) http() (keys, error) {
 	k, err := l.proxy("http")
 	if err != nil {

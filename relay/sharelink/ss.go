@@ -54,7 +54,7 @@ func (l *link) ssr() (keys, error) {
 	for key, value := range q {
 		q[key], _ = decodeString(value)
 	}
-	if name := cleanName(q["remarks"]); name != "" {
+	if name := CleanName(q["remarks"]); name != "" {
 		l.name = name
 	}
 	parts := strings.Split(strings.TrimSuffix(body, "/"), ":")

@@ -107,7 +107,7 @@ func (l *link) vmessJSON(s string) (keys, error) {
 	if json.NewDecoder(bytes.NewReader([]byte(s))).Decode(&v) != nil {
 		return nil, errors.New("the JSON does not parse")
 	}
-	if name := cleanName(string(v.PS)); name != "" {
+	if name := CleanName(string(v.PS)); name != "" {
 		l.name = name
 	}
 	for _, need := range []struct {
