@@ -81,7 +81,7 @@ func TestSharedFlight(t *testing.T) {
 	bubble(t, Config{}, func(t *testing.T, p *Planner) {
 		n := fast("n")
 		n.answers = []time.Duration{8 * time.Second}
-		p.Use([]Want{want(n, 100*time.Second, nil)}) // its 5 seconds alone would not do
+		p.Use(all(want(n, 100*time.Second, nil))) // its 5 seconds alone would not do
 		time.Sleep(time.Second)
 		errs, delays := make(chan error), make(chan uint16, 10)
 		for i := range 10 {
@@ -213,7 +213,7 @@ func TestStop(t *testing.T) {
 		if _, err := p.One(t.Context(), a, Probe{URL: testURL}, time.Second); !errors.Is(err, ErrStopped) {
 			t.Error(err)
 		}
-		p.Use([]Want{want(a, time.Second, nil)})
+		p.Use(all(want(a, time.Second, nil)))
 		p.Trigger(a, testURL)
 	})
 }
@@ -252,7 +252,7 @@ func TestPlannerOverSockets(t *testing.T) {
 	done := make(chan error)
 	go func() { done <- p.Serve(ctx) }()
 	d := direct()
-	p.Use([]Want{{Node: d, Probe: Probe{URL: s.URL, Unified: true}, Interval: time.Hour}})
+	p.Use(all(Want{Node: d, Probe: Probe{URL: s.URL, Unified: true}, Interval: time.Hour}))
 	<-tested
 	if alive, delay := p.c.Book.Result(d.Info(), s.URL); !alive || delay < 1 || delay == noDelay {
 		t.Errorf("%v, %d", alive, delay)

@@ -4,11 +4,13 @@ import (
 	"bufio"
 	"context"
 	"crypto/x509"
+	"iter"
 	"net"
 	"net/http"
 	"net/http/httptest"
 	"net/netip"
 	"net/url"
+	"slices"
 	"strings"
 	"sync"
 	"sync/atomic"
@@ -172,3 +174,6 @@ func says(text string) func(c net.Conn) {
 		_, _ = in.WriteTo(new(strings.Builder))
 	}
 }
+
+// all are the wants of a plan.
+func all(wants ...Want) iter.Seq[Want] { return slices.Values(wants) }

@@ -28,6 +28,7 @@ type flight struct {
 	done     chan struct{}
 	delay    uint16
 	expected bool
+	panicked bool
 	err      error
 }
 
@@ -153,6 +154,7 @@ func (p *Planner) run(ctx context.Context, f *flight) {
 	defer func() {
 		if v := recover(); v != nil {
 			f.delay, f.expected, f.err = 0, false, fmt.Errorf("panic while testing: %v", v)
+			f.panicked = true
 			p.c.Log.Error("a bug ended the test of a node", "node", f.info.Name, "panic", v)
 		}
 	}()
@@ -178,6 +180,7 @@ func (p *Planner) land(f *flight) {
 	f.alarm.Stop()
 	delete(p.flights, f.key)
 	p.running--
+	p.count(f)
 	p.noted = true
 	close(f.done)
 	p.poke()

@@ -3,6 +3,7 @@
 package health
 
 import (
+	"slices"
 	"testing"
 	"time"
 )
@@ -15,7 +16,7 @@ func TestManyWants(t *testing.T) {
 			nodes[i] = fast("n")
 			wants = append(wants, want(nodes[i], 300*time.Second, nil), want(nodes[i], 600*time.Second, nil))
 		}
-		p.Use(wants)
+		p.Use(slices.Values(wants))
 		time.Sleep(300 * time.Second)
 		for _, n := range nodes {
 			if c := n.count(); c < 1 || c > 2 {

@@ -56,7 +56,8 @@ type Planner struct {
 	asked   queue // goes first
 	planned queue
 	running int
-	noted   bool // since Tested was called
+	counts  Counts // the numbers of what has ended
+	noted   bool   // since Tested was called
 	stopped bool
 }
 
@@ -76,6 +77,14 @@ func NewPlanner(c Config) *Planner {
 		c: c, wake: make(chan struct{}, 1),
 		tests: make(map[key]*test), flights: make(map[key]*flight),
 	}
+}
+
+// Limit sets how many tests may run at a time from now on. Those that run go on.
+func (p *Planner) Limit(n int) {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	p.c.Most = max(n, 1)
+	p.poke()
 }
 
 // Serve tests until ctx is done, and returns once the last test has ended; what still waits for one

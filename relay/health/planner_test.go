@@ -55,13 +55,13 @@ func TestShared(t *testing.T) {
 		a, b, began := fast("a"), fast("b"), time.Now()
 		other := want(a, 20*time.Second, nil)
 		other.Probe.URL = "http://other.test/"
-		p.Use([]Want{want(a, 60*time.Second, nil), want(a, 30*time.Second, nil), want(a, 40*time.Second, nil), want(b, 0, nil)})
+		p.Use(all(want(a, 60*time.Second, nil), want(a, 30*time.Second, nil), want(a, 40*time.Second, nil), want(b, 0, nil)))
 		time.Sleep(100 * time.Second)
 		about(t, "tests", a.since(began), 0, 30000, 60000, 90000)
 		if b.count() != 0 {
 			t.Error("no interval, and tested")
 		}
-		p.Use([]Want{want(a, 30*time.Second, nil), other}) // another URL is another test
+		p.Use(all(want(a, 30*time.Second, nil), other)) // another URL is another test
 		time.Sleep(30 * time.Second)
 		about(t, "tests", a.since(began), 0, 30000, 60000, 90000, 100000, 120000, 120000)
 		if s := p.c.Book.State(a.Info()); len(s.Extra) != 2 || len(s.History) != 7 || s.History[0].Delay != 10 {
@@ -82,7 +82,7 @@ func TestSpread(t *testing.T) {
 				wants = append(wants, want(nodes[i], interval, nil))
 			}
 			began := time.Now()
-			p.Use(wants)
+			p.Use(slices.Values(wants))
 			time.Sleep(5*interval - time.Second/10)
 			perTenth := make(map[int]int)
 			for _, node := range nodes {
@@ -127,7 +127,7 @@ func TestBudget(t *testing.T) {
 			n.busy, n.answers = busy, []time.Duration{time.Second}
 			nodes, wants = append(nodes, n), append(wants, want(n, 30*time.Second, nil))
 		}
-		p.Use(wants)
+		p.Use(slices.Values(wants))
 		time.Sleep(3500 * time.Millisecond)
 		synctest.Wait()
 		s := p.State()
@@ -163,7 +163,7 @@ func TestOverload(t *testing.T) {
 			n.answers = nil
 			nodes, wants = append(nodes, n), append(wants, want(n, time.Second, nil))
 		}
-		p.Use(wants)
+		p.Use(slices.Values(wants))
 		time.Sleep(100 * time.Second) // room for 2 * 100 / 5
 		for _, n := range nodes {
 			if c := n.count(); c < 3 || c > 5 {
@@ -181,12 +181,12 @@ func TestLazy(t *testing.T) {
 		used.Store(new(time.Time))
 		first, second := func() time.Time { return time.Time{} }, func() time.Time { return *used.Load() }
 		n, both := fast("n"), fast("both")
-		p.Use([]Want{
+		p.Use(all(
 			want(n, 10*time.Second, first),
 			want(n, 10*time.Second, second),
 			want(both, 10*time.Second, first),
 			want(both, 20*time.Second, nil),
-		})
+		))
 		time.Sleep(25 * time.Second)
 		about(t, "unused", n.since(began), 0)
 		now := time.Now()
@@ -210,7 +210,7 @@ func TestTrigger(t *testing.T) {
 	bubble(t, Config{}, func(t *testing.T, p *Planner) {
 		began, n, rare := time.Now(), fast("n"), fast("rare")
 		n.answers = []time.Duration{300 * time.Millisecond}
-		p.Use([]Want{want(n, 100*time.Second, nil), want(rare, 0, nil)})
+		p.Use(all(want(n, 100*time.Second, nil), want(rare, 0, nil)))
 		time.Sleep(100 * time.Millisecond)
 		p.Trigger(n, testURL) // it runs
 		time.Sleep(300 * time.Millisecond)
@@ -242,7 +242,7 @@ func TestTriggerGoesFirst(t *testing.T) {
 			nodes, wants = append(nodes, n), append(wants, want(n, 100*time.Second, nil))
 		}
 		began := time.Now()
-		p.Use(wants)
+		p.Use(slices.Values(wants))
 		time.Sleep(1500 * time.Millisecond)
 		p.Trigger(nodes[9], testURL)
 		p.Trigger(nodes[9], testURL)
@@ -259,24 +259,24 @@ func TestTriggerGoesFirst(t *testing.T) {
 func TestReload(t *testing.T) {
 	bubble(t, Config{Most: 1}, func(t *testing.T, p *Planner) {
 		began, stays, goes, comes, slow := time.Now(), fast("stays"), fast("goes"), fast("comes"), fast("slow")
-		p.Use([]Want{want(stays, 100*time.Second, nil), want(goes, 100*time.Second, nil)})
+		p.Use(all(want(stays, 100*time.Second, nil), want(goes, 100*time.Second, nil)))
 		time.Sleep(40 * time.Second)
-		p.Use([]Want{want(stays, 100*time.Second, nil), want(comes, 100*time.Second, nil)})
+		p.Use(all(want(stays, 100*time.Second, nil), want(comes, 100*time.Second, nil)))
 		time.Sleep(100*time.Second + time.Millisecond)
 		about(t, "what stays", stays.since(began), 0, 100000)
 		about(t, "what goes", goes.since(began), 100)
 		about(t, "what comes", comes.since(began), 40000, 140000)
 		// A shorter interval is one from now on.
-		p.Use([]Want{want(stays, 10*time.Second, nil)})
+		p.Use(all(want(stays, 10*time.Second, nil)))
 		time.Sleep(30 * time.Second)
 		if at := stays.since(began); len(at) < 4 || at[2] > 156000 {
 			t.Errorf("more often: %v", at)
 		}
 		// What waits when it goes is not tested.
 		slow.answers = nil
-		p.Use([]Want{want(slow, 100*time.Second, nil), want(goes, 100*time.Second, nil)})
+		p.Use(all(want(slow, 100*time.Second, nil), want(goes, 100*time.Second, nil)))
 		time.Sleep(time.Second)
-		p.Use(nil)
+		p.Use(all())
 		time.Sleep(200 * time.Second)
 		if slow.count() != 1 || goes.count() != 1 {
 			t.Errorf("%d, %d tests", slow.count(), goes.count())
@@ -294,7 +294,7 @@ func TestBadWants(t *testing.T) {
 		w := want(bad, time.Second, nil)
 		w.Probe.URL = "::::"
 		bug.bug = true
-		p.Use([]Want{w, want(bug, 5*time.Second, nil), want(good, 5*time.Second, nil)})
+		p.Use(all(w, want(bug, 5*time.Second, nil), want(good, 5*time.Second, nil)))
 		time.Sleep(11 * time.Second)
 		if bad.count() != 0 || bug.count() < 2 || good.count() < 2 {
 			t.Errorf("%d, %d, %d tests", bad.count(), bug.count(), good.count())
@@ -318,6 +318,6 @@ func BenchmarkUse(b *testing.B) {
 		wants[i] = want(fast("n"), 300*time.Second, nil)
 	}
 	for b.Loop() {
-		p.Use(wants)
+		p.Use(slices.Values(wants))
 	}
 }

@@ -2,6 +2,7 @@ package health
 
 import (
 	"container/heap"
+	"iter"
 	"time"
 
 	"github.com/switchyard-proxy/switchyard/relay/outbound"
@@ -40,14 +41,13 @@ type test struct {
 // new is tested within seconds, and from then on the tests of an interval are spread over it. Wants of
 // the same node and URL are one test: at the shortest interval, with the longest timeout, and what
 // else there is of the first. A want whose URL cannot be tested is left out.
-func (p *Planner) Use(wants []Want) {
-	tests, order := make(map[key]*test, len(wants)), make([]*test, 0, len(wants))
+func (p *Planner) Use(wants iter.Seq[Want]) {
+	tests, order := make(map[key]*test), []*test{}
 	checked := make(map[string]error) // few URLs are of many wants
-	for i := range wants {
-		w := &wants[i]
+	for w := range wants {
 		k := key{w.Node.Info(), w.Probe.URL}
 		if t := tests[k]; t != nil {
-			t.merge(w)
+			t.merge(&w)
 			continue
 		}
 		err, seen := checked[k.url]
@@ -60,7 +60,7 @@ func (p *Planner) Use(wants []Want) {
 			continue
 		}
 		t := &test{key: k, node: w.Node, probe: w.Probe, lazy: true, at: -1}
-		t.merge(w)
+		t.merge(&w)
 		tests[k] = t
 		order = append(order, t)
 	}
