@@ -1,6 +1,8 @@
 package fetch
 
 import (
+	"compress/flate"
+	"compress/gzip"
 	"context"
 	"crypto/tls"
 	"errors"
@@ -84,6 +86,8 @@ func plain(err error) bool {
 	var dial *dialed
 	var cert *tls.CertificateVerificationError
 	var record tls.RecordHeaderError
+	var packed flate.CorruptInputError
 	return errors.As(err, &network) || errors.As(err, &ours) || errors.As(err, &dial) || errors.As(err, &cert) ||
-		errors.As(err, &record) || errors.Is(err, io.EOF) || errors.Is(err, io.ErrUnexpectedEOF)
+		errors.As(err, &record) || errors.As(err, &packed) || errors.Is(err, gzip.ErrHeader) ||
+		errors.Is(err, gzip.ErrChecksum) || errors.Is(err, io.EOF) || errors.Is(err, io.ErrUnexpectedEOF)
 }

@@ -88,16 +88,21 @@ var ours = []string{
 	"If-None-Match", "If-Modified-Since", "Connection", "Content-Length", "Transfer-Encoding", "Upgrade", "Te", "Trailer",
 }
 
-// moving is a body that puts the end of patience off as long as something comes.
+// leastTraffic is how much of a body has to come within idleTime, in bytes: one that drips is given up.
+const leastTraffic = 4 << 10
+
+// moving is a body that puts the end of patience off as long as enough of it comes.
 type moving struct {
 	io.Reader
 	alarm *time.Timer
 	wait  time.Duration
+	came  int // since the end was put off
 }
 
 func (m *moving) Read(p []byte) (int, error) {
 	n, err := m.Reader.Read(p)
-	if n > 0 {
+	if m.came += n; m.came >= leastTraffic {
+		m.came = 0
 		m.alarm.Reset(m.wait)
 	}
 	return n, err
@@ -195,9 +200,9 @@ func (r *Request) body(answer *http.Response, giveUp func()) ([]byte, error) {
 		giveUp()
 	})
 	defer alarm.Stop()
-	b, err := io.ReadAll(&moving{http.MaxBytesReader(nil, answer.Body, limit), alarm, wait})
+	b, err := io.ReadAll(&moving{Reader: http.MaxBytesReader(nil, answer.Body, limit), alarm: alarm, wait: wait})
 	if err != nil && stalled.Load() {
-		return nil, &said{fmt.Sprintf("body: nothing came for %v", wait)}
+		return nil, &said{fmt.Sprintf("body: less than %d bytes came in %v", leastTraffic, wait)}
 	}
 	if _, ok := errors.AsType[*http.MaxBytesError](err); ok {
 		return nil, tooLarge

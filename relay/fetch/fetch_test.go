@@ -391,7 +391,7 @@ func TestStalled(t *testing.T) {
 		t.Errorf("%+v, %v", resp, err)
 	}
 	_, err := Get(t.Context(), &Request{URL: url + "/stalls", idle: 50 * time.Millisecond})
-	if err == nil || !strings.Contains(err.Error(), "nothing came for 50ms") {
+	if err == nil || !strings.Contains(err.Error(), "less than 4096 bytes came in 50ms") {
 		t.Error(err)
 	}
 }
