@@ -109,15 +109,18 @@ func (s *Store) Serve(ctx context.Context, back func()) {
 	}
 }
 
-// retry stores the choices that wait, or opens the file, and says whether there is nothing more to try:
-// that other things could not be written, those who wanted it have been told.
+// retry stores the choices that wait, writes nothing where something could not be written, or opens the file, and
+// says whether all is well.
 func (s *Store) retry() bool {
-	if len(s.waiting()) > 0 {
+	s.told.Lock()
+	writes := len(s.unsaved) > 0 || s.health.Err != nil && s.writing
+	s.told.Unlock()
+	if writes {
 		_ = s.update(true, nothing) // note has the error
 	} else {
 		_ = s.view(nothing)
 	}
 	s.told.Lock()
 	defer s.told.Unlock()
-	return len(s.unsaved) == 0 && (s.health.Err == nil || s.writing)
+	return len(s.unsaved) == 0 && s.health.Err == nil
 }

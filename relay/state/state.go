@@ -34,6 +34,7 @@ type Store struct {
 	mu   sync.Mutex // held while the file is used
 	db   *bbolt.DB
 	busy bool // another process had the file open when it was tried last
+	gone bool // the file is another process's
 
 	told    sync.Mutex // guards what follows; taken after mu, and not held while the file is used
 	health  Health
@@ -81,6 +82,9 @@ func nothing(*bbolt.Tx) error { return nil }
 func (s *Store) use(create, writes bool, f func(*bbolt.DB) error) error {
 	s.mu.Lock()
 	defer s.mu.Unlock()
+	if s.gone {
+		return errGone
+	}
 	for again := range 2 {
 		db, err := s.open(create)
 		if err != nil {
@@ -167,6 +171,8 @@ func (s *Store) open(create bool) (*bbolt.DB, error) {
 	return s.db, nil
 }
 
+var errEmpty = errors.New("the file is empty")
+
 // noStore says that a file failed to open for what is in it, and not for who holds it or what the
 // system has against it.
 func noStore(err error) bool {
@@ -179,6 +185,9 @@ func (s *Store) openFile() error {
 	wait := lockWait
 	if s.busy {
 		wait = lockGlance
+	}
+	if st, err := os.Stat(s.path); err == nil && st.Mode().IsRegular() && st.Size() == 0 { // bbolt would begin anew in silence
+		return errEmpty
 	}
 	return unharmed(func() (err error) {
 		db, err := bbolt.Open(s.path, 0o600, &bbolt.Options{Timeout: wait, NoStatistics: true})
