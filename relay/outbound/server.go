@@ -2,6 +2,7 @@ package outbound
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"time"
 
@@ -22,6 +23,9 @@ func (s *Server) Connect(ctx context.Context, handshake func(c flow.Conn) error)
 	ctx, cancel := context.WithTimeout(ctx, DialTimeout)
 	defer cancel()
 	c, err := s.Dialer.Dial(ctx, s.Addr)
+	if errors.Is(err, errVia) {
+		return nil, errVia // and not the whole way
+	}
 	if err == nil && s.Layer != nil {
 		c, err = s.Layer(ctx, c)
 	}

@@ -69,8 +69,10 @@ func (e *Entry) Reason() Reason {
 
 // Member is who carries the flow for the group of that name, or "" where the group has no part in it.
 func (e *Entry) Member(group string) string {
-	if i := slices.Index(e.Chain, group); i > 0 {
-		return e.Chain[i-1]
+	for i := len(e.Chain) - 1; i > 0; i-- { // a node of a provider may have its group's name
+		if e.Chain[i] == group {
+			return e.Chain[i-1]
+		}
 	}
 	return ""
 }
@@ -100,6 +102,7 @@ type shard struct {
 	mu       sync.Mutex
 	live     map[ID]*Entry
 	up, down int64 // of the flows that have ended
+	tally    tally
 	_        [64]byte
 }
 
@@ -130,19 +133,24 @@ func (t *Table) shard(id ID) *shard { return &t.shards[id.seq%shardCount] }
 // Open gives e an id and lists it. end is called at most once, from any goroutine, to end the flow.
 func (t *Table) Open(e *Entry, end func()) {
 	e.ID, e.Start, e.end = t.ids.next(), time.Now(), end
+	network, kind := classOf(e.Flow)
 	s := t.shard(e.ID)
 	s.mu.Lock()
 	s.live[e.ID] = e
+	s.tally.opened[network][kind]++
 	s.mu.Unlock()
 }
 
 // Remove takes e from the table and keeps its bytes in the totals. It may be called again.
 func (t *Table) Remove(e *Entry, r Reason) {
 	e.reason.CompareAndSwap(nil, &r)
+	network, kind := classOf(e.Flow)
 	s := t.shard(e.ID)
 	s.mu.Lock()
 	if s.live[e.ID] == e {
 		delete(s.live, e.ID)
+		s.tally.closed[network][kind]++
+		s.tally.ended[ending(e.Reason())]++
 		s.up += e.Up.Load()
 		s.down += e.Down.Load()
 	}

@@ -1,9 +1,12 @@
 package track
 
 import (
+	"fmt"
 	"regexp"
 	"sync"
 	"testing"
+
+	"github.com/switchyard-proxy/switchyard/relay/flow"
 )
 
 func TestTable(t *testing.T) {
@@ -137,5 +140,33 @@ func TestMember(t *testing.T) {
 	f(new(Entry), "outer", "")
 	if r := Moved("G g", "a", "b"); r != `group "G g" went from a to b` {
 		t.Error(r)
+	}
+}
+
+func TestCounts(t *testing.T) {
+	tb := NewTable()
+	f := func(fl *flow.Flow, r Reason) {
+		e := &Entry{Flow: fl}
+		tb.Open(e, func() {})
+		if r != "" {
+			tb.Remove(e, r)
+			tb.Remove(e, Idle) // counted once, and for the first reason
+		}
+	}
+	tcp := &flow.Flow{Network: flow.TCP, Kind: flow.HTTPS}
+	f(tcp, "")
+	f(tcp, Done)
+	f(tcp, Moved("G", "a", "b"))
+	f(tcp, Moved("G", "b", "a"))
+	f(&flow.Flow{Network: flow.UDP, Kind: flow.SOCKS5}, Idle)
+	f(nil, ByAPI)
+	f(&flow.Flow{Network: 200, Kind: 200}, Panic) // one of nobody knows what
+	classes, ends := tb.Counts()
+	if got := fmt.Sprint(classes); got != "[{invalid  2 0} {tcp HTTPS 4 1} {udp Socks5 1 0}]" {
+		t.Error(got)
+	}
+	want := "[{done 1} {client_error 0} {target_error 0} {closed_by_api 1} {idle 1} {shutdown 0} {panic 1} {group_changed 2}]"
+	if got := fmt.Sprint(ends); got != want {
+		t.Errorf("%s; want %s", got, want)
 	}
 }
