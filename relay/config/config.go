@@ -56,12 +56,14 @@ type Config struct {
 	TLS             TLS             `key:"tls"`
 	Profile         Profile         `key:"profile"`
 	Geo             Geo             // keys of the top level
+	Upgrade         Upgrade         `key:"upgrade"`
 	Experimental    Experimental    `key:"experimental"`
 	ClashForAndroid ClashForAndroid `key:"clash-for-android"`
 
 	Proxies        []Proxy         `key:"proxies"`
 	Groups         []Group         `key:"proxy-groups" weak:"yes"`
 	ProxyProviders []ProxyProvider `key:"proxy-providers,named" weak:"yes"`
+	HealthChecks   int             `key:"health-check-concurrency" range:"1-1024"` // tests of nodes at a time
 	Rules          []Rule          `key:"rules"`
 	SubRules       SubRules        `key:"sub-rules"`
 	RuleProviders  []RuleProvider  `key:"rule-providers,named" weak:"yes"`
@@ -118,17 +120,18 @@ type General struct {
 
 // Controller is the API.
 type Controller struct {
-	Addr        string `key:"external-controller" check:"listen"`
-	TLSAddr     string `key:"external-controller-tls" check:"listen"`
-	Unix        string `key:"external-controller-unix"`
-	Pipe        string `key:"external-controller-pipe"`
-	CORS        CORS   `key:"external-controller-cors"`
-	RoutingMark int    `key:"external-controller-routing-mark" range:"0-4294967295"`
-	DoHPath     string `key:"external-doh-server"`
-	Secret      string `key:"secret" secret:"yes"`
-	UI          string `key:"external-ui"`
-	UIName      string `key:"external-ui-name"`
-	UIURL       string `key:"external-ui-url"`
+	Addr         string `key:"external-controller" check:"listen"`
+	TLSAddr      string `key:"external-controller-tls" check:"listen"`
+	Unix         string `key:"external-controller-unix"`
+	Pipe         string `key:"external-controller-pipe"`
+	CORS         CORS   `key:"external-controller-cors"`
+	RoutingMark  int    `key:"external-controller-routing-mark" range:"0-4294967295"`
+	DoHPath      string `key:"external-doh-server"`
+	Secret       string `key:"secret" secret:"yes"`
+	MetricsToken string `key:"metrics-token" secret:"yes"` // for /metrics alone; an addition of ours
+	UI           string `key:"external-ui"`
+	UIName       string `key:"external-ui-name"`
+	UIURL        string `key:"external-ui-url" check:"url" secret:"yes"`
 }
 
 // CORS says which web pages may use the API.
@@ -171,6 +174,12 @@ type GeoURLs struct {
 	MMDB    string `key:"mmdb" check:"url"`
 	ASN     string `key:"asn" check:"url"`
 	GeoSite string `key:"geosite" check:"url"`
+}
+
+// Upgrade is where the daemon's own releases are. It is an addition of ours.
+type Upgrade struct {
+	URL       string `key:"url" check:"url" secret:"yes"`
+	PublicKey string `key:"public-key" check:"minisign"` // that they are signed with
 }
 
 // Experimental are switches of the family that change nothing here.
@@ -225,6 +234,7 @@ func Default() *Config {
 	c.FindProcessMode = "strict"
 	c.Controller.CORS = CORS{AllowOrigins: []string{"*"}, AllowPrivateNetwork: true}
 	c.Profile.StoreSelected = true
+	c.HealthChecks = 16
 	c.Geo.Loader, c.Geo.Matcher, c.Geo.UpdateInterval = "memconservative", "succinct", 24
 	const geoData = "https://github.com/MetaCubeX/meta-rules-dat/releases/download/latest/"
 	c.Geo.URLs = GeoURLs{

@@ -30,6 +30,7 @@ type decoder struct {
 	hints   int
 	visits  int
 	merges  int
+	large   bool           // visits are too many, which was reported
 	places  map[string]Pos // by path, of the keys of the top level and of some below dns
 }
 
@@ -46,7 +47,8 @@ type value struct {
 	deep int  // merge keys followed on the way here
 }
 
-// maxMergeDepth and maxMerges bound how merge keys are followed: one may lead to itself.
+// maxMergeDepth and maxMerges bound how merge keys are followed, and the keys that they bring: one may lead to
+// itself.
 const (
 	maxMergeDepth = 16
 	maxMerges     = 1 << 20
@@ -92,12 +94,18 @@ func (v *value) resolve() bool {
 		v.n = v.n.Alias
 	}
 	if v.d.visits++; v.d.visits > maxVisits {
-		if v.d.visits == maxVisits+1 {
-			v.fail("the document is too large once its aliases are followed")
-		}
+		v.tooLarge()
 		return false
 	}
 	return v.n.Kind != yaml.AliasNode
+}
+
+// tooLarge reports, once, that the document is.
+func (v value) tooLarge() {
+	if !v.d.large {
+		v.d.large = true
+		v.fail("the document is too large once its aliases are followed")
+	}
 }
 
 func (v value) isNull() bool { return v.n.Kind == yaml.ScalarNode && v.n.Tag == "!!null" }
@@ -132,6 +140,10 @@ type entry struct {
 func (v value) entries() []entry {
 	if v.n.Kind != yaml.MappingNode {
 		v.fail("want a map, got %s", v.got())
+		return nil
+	}
+	if v.d.visits += len(v.n.Content) / 2; v.d.visits > maxVisits {
+		v.tooLarge()
 		return nil
 	}
 	var list []entry
@@ -174,14 +186,24 @@ func (v value) mergedEntries() []entry {
 	if !v.resolve() {
 		return nil
 	}
-	if v.n.Kind != yaml.SequenceNode {
-		return v.entries()
+	maps := []value{v}
+	if v.n.Kind == yaml.SequenceNode {
+		maps = nil
+		for _, n := range v.n.Content {
+			maps = append(maps, value{v.d, n, v.path, v.weak, v.safe, v.deep})
+		}
 	}
 	var list []entry
-	for _, n := range v.n.Content {
-		m := value{v.d, n, v.path, v.weak, v.safe, v.deep}
-		if m.resolve() {
-			list = append(list, m.entries()...)
+	there := make(map[string]bool)
+	for _, m := range maps {
+		if v.d.merges > maxMerges || !m.resolve() {
+			break
+		}
+		for _, e := range m.entries() {
+			if v.d.merges++; !there[e.key.Value] { // the first of them wins
+				there[e.key.Value] = true
+				list = append(list, e)
+			}
 		}
 	}
 	return list
@@ -217,20 +239,39 @@ func fields(into map[string]field, s reflect.Value) {
 	}
 }
 
+// Places are where the values of a map's keys stand.
+type Places map[string]Pos
+
+// At is where the value of a key stands, or the map that should have it.
+func (p Places) At(key string, otherwise Pos) Pos {
+	if at, ok := p[key]; ok {
+		return at
+	}
+	return otherwise
+}
+
 // object reads a map into structs. Unknown keys are warnings, with the nearest known one, unless
-// open. It notes the place of the map in the structs that have a Pos.
+// open. It notes the place of the map in the structs that have a Pos, and those of its keys in one with Places.
 func (v value) object(open bool, targets ...any) {
 	known := make(map[string]field)
+	var places *Places
 	for _, t := range targets {
 		s := reflect.ValueOf(t).Elem()
 		fields(known, s)
 		if p := s.FieldByName("Pos"); p.IsValid() {
 			p.Set(reflect.ValueOf(v.pos()))
 		}
+		if p := s.FieldByName("Places"); p.IsValid() {
+			places = p.Addr().Interface().(*Places)
+			*places = make(Places)
+		}
 	}
 	for _, e := range v.entries() {
 		if v.path == "" || v.path == "dns" {
 			v.d.place(e.val.path, Pos{e.key.Line, e.key.Column})
+		}
+		if places != nil && e.val.n.Kind == yaml.ScalarNode {
+			(*places)[e.key.Value] = e.val.pos()
 		}
 		f, ok := known[e.key.Value]
 		if !ok {
@@ -424,7 +465,11 @@ func (v value) integer(tag reflect.StructTag) (n int, ok bool) {
 		least, _ := strconv.Atoi(lo)
 		most, err := strconv.Atoi(hi)
 		if n < least || err == nil && n > most {
-			v.fail("want %s, got %d", strings.TrimSuffix(lo+"-"+hi, "-"), n)
+			wanted := lo + "-" + hi
+			if hi == "" {
+				wanted = lo + " or more"
+			}
+			v.fail("want %s, got %d", wanted, n)
 			return 0, false
 		}
 	}

@@ -9,6 +9,7 @@ import (
 // Group is one group of nodes.
 type Group struct {
 	Pos                 Pos
+	Places              Places
 	Name                string    `key:"name"`
 	Type                string    `key:"type"`
 	Proxies             []Ref     `key:"proxies"`
@@ -73,6 +74,7 @@ func (c *Config) checkGroups(d *decoder, names []string) {
 					fmt.Sprintf("no proxy or group is called %q", m.Name), d.nearest(m.Name, names))
 			}
 		}
+		g.checkNames(d, path)
 		for j, m := range g.Use {
 			if !provides[m.Name] {
 				d.report(Error, m.Pos, fmt.Sprintf("%s.use[%d]", path, j),
@@ -83,10 +85,28 @@ func (c *Config) checkGroups(d *decoder, names []string) {
 			d.report(Error, g.Pos, path+".name", fmt.Sprintf("the name %q is that of a proxy provider", g.Name), "")
 		}
 		if g.EmptyFallback != "" && !known[g.EmptyFallback] {
-			d.report(Error, g.Pos, path+".empty-fallback", fmt.Sprintf("no proxy or group is called %q", g.EmptyFallback), d.nearest(g.EmptyFallback, names))
+			d.report(Error, g.Places.At("empty-fallback", g.Pos), path+".empty-fallback", fmt.Sprintf("no proxy or group is called %q", g.EmptyFallback), d.nearest(g.EmptyFallback, names))
 		}
 	}
 	c.checkLoops(d, c.members())
+}
+
+// checkNames warns of members that are there twice, and of a default-selected that is none.
+func (g *Group) checkNames(d *decoder, path string) {
+	var names []string
+	seen := make(map[string]bool, len(g.Proxies))
+	for j, m := range g.Proxies {
+		if seen[m.Name] {
+			d.report(Warning, m.Pos, fmt.Sprintf("%s.proxies[%d]", path, j), fmt.Sprintf("%q is there already", m.Name), "")
+		}
+		seen[m.Name] = true
+		names = append(names, m.Name)
+	}
+	all := len(g.Use) == 0 && !g.IncludeAll && !g.IncludeAllProxies && !g.IncludeAllProviders
+	if all && g.DefaultSelected != "" && !seen[g.DefaultSelected] {
+		d.report(Warning, g.Places.At("default-selected", g.Pos), path+".default-selected",
+			fmt.Sprintf("no member is called %q", g.DefaultSelected), d.nearest(g.DefaultSelected, names))
+	}
 }
 
 // members are the names in each group. Where the file has no GLOBAL it is made of everything.

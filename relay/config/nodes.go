@@ -2,9 +2,12 @@ package config
 
 import (
 	"bytes"
+	"cmp"
 	"errors"
 	"fmt"
+	"maps"
 	"slices"
+	"strconv"
 	"strings"
 
 	"go.yaml.in/yaml/v4"
@@ -13,19 +16,34 @@ import (
 	"github.com/switchyard-proxy/switchyard/relay/sharelink"
 )
 
+// What a list may have. It comes from elsewhere, and its reader must not pay more than its size.
 const (
-	maxNodes        = 100_000 // of one list
-	maxNodeProblems = 100     // that are kept of one list
-	maxWrong        = 5       // things that are told of one node
-	nodeMerges      = 16      // merge keys that a list may have for each of its nodes
-	minMerges       = 10_000  // and beside these
+	maxNodes        = 10_000
+	maxListSize     = 32 << 20  // bytes of YAML
+	maxListParts    = 1_000_000 // signs that part one thing from the next in YAML
+	maxNodeText     = 256       // bytes of a server, and of other names in a node
+	maxNodeProblems = 100       // that are kept
+	maxWrong        = 5         // things that are told of one node
+	nodeVisits      = 300       // values that are read for each node, those that aliases bring included
+	minVisits       = 100_000   // and beside these
+	nodeMerges      = 100       // keys that merge keys bring to each node
+	minMerges       = 10_000    // and beside these
 )
 
 // NodeList is what a list of nodes holds.
 type NodeList struct {
 	Nodes    []Proxy
-	Problems []NodeProblem // the first of them, in the order of the list
-	Count    int           // of all problems
+	Problems []NodeProblem // the first that cannot be used, in the order of the list; then those not built, by type
+	Count    int           // of nodes that Problems are about, those that are not kept there included
+
+	unbuilt []unbuilt
+}
+
+// unbuilt are the nodes of a type that cannot be dialed yet.
+type unbuilt struct {
+	kind  string
+	first NodeProblem
+	count int
 }
 
 // NodeProblem is a node that cannot be used, or that will carry nothing.
@@ -57,12 +75,45 @@ func (l *NodeList) Add(p NodeProblem) {
 	}
 }
 
+// later notes a node of a type that cannot be dialed yet.
+func (l *NodeList) later(kind string, p NodeProblem) {
+	l.Count++
+	for i := range l.unbuilt {
+		if u := &l.unbuilt[i]; u.kind == kind {
+			u.count++
+			return
+		}
+	}
+	l.unbuilt = append(l.unbuilt, unbuilt{kind, p, 1})
+}
+
+// finish puts the problems in order.
+func (l *NodeList) finish() {
+	l.sort()
+	for _, u := range l.unbuilt {
+		p := u.first
+		p.Text = u.kind + ": not supported yet: the node is listed and carries nothing"
+		if u.count > 1 {
+			p.Text = fmt.Sprintf("%s: not supported yet: this and %d more are listed and carry nothing", u.kind, u.count-1)
+		}
+		l.Problems = append(l.Problems, p)
+	}
+	l.unbuilt = nil
+}
+
+func (l *NodeList) sort() {
+	slices.SortStableFunc(l.Problems, func(a, b NodeProblem) int {
+		return cmp.Or(cmp.Compare(a.Line, b.Line), cmp.Compare(a.Index, b.Index))
+	})
+}
+
 // What makes a list one of no use.
 var (
 	errNoNodes   = errors.New("the list has no nodes")
 	errNoMatch   = errors.New("no node is left: see filter, exclude-filter and exclude-type")
 	errNoProxies = errors.New("want `proxies`, a list of nodes, or share links")
 	errHTML      = errors.New("this is a web page, not a list of nodes")
+	errParts     = fmt.Errorf("a list of more than %d parts", maxListParts)
 )
 
 // ReadNodes reads a list of nodes as others write it: YAML with proxies, share links, or the base64 of
@@ -84,6 +135,7 @@ func (p *ProxyProvider) ReadNodes(body []byte) (*NodeList, error) {
 			}
 			list.Add(NodeProblem{Line: b.Line, Name: b.Name, Text: b.Err.Error()})
 		}
+		list.finish()
 	}
 	if errors.Is(err, errNoNodes) && len(bad) > 0 {
 		err = fmt.Errorf("no node can be used: %w", linkError(bad[0]))
@@ -117,15 +169,22 @@ func yamlNodes(body []byte) ([]*yaml.Node, error) {
 	if !bytes.Contains(body, []byte("proxies")) { // which saves reading a list of links as YAML
 		return nil, errNoProxies
 	}
-	if len(body) > MaxSize {
-		return nil, fmt.Errorf("larger than %d MiB", MaxSize>>20)
+	if len(body) > maxListSize {
+		return nil, fmt.Errorf("larger than %d MiB", maxListSize>>20)
+	}
+	parts := 0
+	for _, c := range body {
+		switch c {
+		case ',', ':', '\n', '[', '{', '-':
+			parts++
+		}
+	}
+	if parts > maxListParts { // each takes a hundred times its room when it is read
+		return nil, errParts
 	}
 	var doc yaml.Node
-	if err := yaml.Unmarshal(body, &doc); err != nil { // which may quote what is secret
-		if at := yamlLine(err); at.Line > 0 {
-			return nil, fmt.Errorf("line %d: neither YAML nor share links", at.Line)
-		}
-		return nil, errors.New("neither YAML nor share links")
+	if err := yaml.Unmarshal(body, &doc); err != nil {
+		return nil, fmt.Errorf("neither YAML nor share links: %s", yamlReason(err))
 	}
 	if len(doc.Content) == 0 || doc.Content[0].Kind != yaml.MappingNode {
 		return nil, errNoProxies
@@ -145,24 +204,53 @@ func yamlNodes(body []byte) ([]*yaml.Node, error) {
 	return nil, errNoProxies
 }
 
+// yamlReason is what the YAML parser says, without what it quotes of the text, which may be secret.
+func yamlReason(err error) string {
+	text := err.Error()
+	if i := strings.IndexAny(text, "`'\"\u201c"); i >= 0 {
+		text = text[:i]
+	}
+	return strings.TrimSpace(strings.TrimPrefix(text, "yaml: "))
+}
+
 // linkNodes are share links as a configuration would write them.
 func linkNodes(links []sharelink.Node) []*yaml.Node {
-	items := make([]*yaml.Node, 0, len(links))
-	for _, l := range links {
-		n := new(yaml.Node)
-		if n.Encode(l.Keys) == nil { // it is maps, lists and scalars
-			place(n, l.Line)
-			items = append(items, n)
-		}
+	items := make([]*yaml.Node, len(links))
+	for i, l := range links {
+		items[i] = written(l.Keys, l.Line)
 	}
 	return items
 }
 
-func place(n *yaml.Node, line int) {
-	n.Line, n.Column = line, 1
-	for _, c := range n.Content {
-		place(c, line)
+// written is a value of a share link as YAML.
+func written(v any, line int) *yaml.Node {
+	n := &yaml.Node{Kind: yaml.ScalarNode, Tag: "!!str", Line: line, Column: 1}
+	switch v := v.(type) {
+	case string:
+		n.Value = v
+	case int:
+		n.Tag, n.Value = "!!int", strconv.Itoa(v)
+	case bool:
+		n.Tag, n.Value = "!!bool", strconv.FormatBool(v)
+	case []string:
+		n.Kind, n.Tag = yaml.SequenceNode, "!!seq"
+		for _, s := range v {
+			n.Content = append(n.Content, written(s, line))
+		}
+	case map[string]any:
+		n.Kind, n.Tag = yaml.MappingNode, "!!map"
+		for _, k := range slices.Sorted(maps.Keys(v)) {
+			n.Content = append(n.Content, written(k, line), written(v[k], line))
+		}
+	case map[string]string:
+		n.Kind, n.Tag = yaml.MappingNode, "!!map"
+		for _, k := range slices.Sorted(maps.Keys(v)) {
+			n.Content = append(n.Content, written(k, line), written(v[k], line))
+		}
+	default:
+		n.Tag = "!!null"
 	}
+	return n
 }
 
 // rawNode is a node before it is read.
@@ -177,8 +265,11 @@ func (p *ProxyProvider) read(items []*yaml.Node) (*NodeList, error) {
 	if len(items) > maxNodes {
 		return nil, fmt.Errorf("more than %d nodes", maxNodes)
 	}
-	budget := func() *decoder { // so that merge keys cannot multiply
-		return &decoder{merges: max(0, maxMerges-minMerges-len(items)*nodeMerges)}
+	budget := func() *decoder { // so that aliases and merge keys cannot multiply
+		return &decoder{
+			merges: max(0, maxMerges-minMerges-len(items)*nodeMerges),
+			visits: max(0, maxVisits-minVisits-len(items)*nodeVisits),
+		}
 	}
 	list := new(NodeList)
 	raw := p.raw(items, budget(), list)
@@ -189,14 +280,25 @@ func (p *ProxyProvider) read(items []*yaml.Node) (*NodeList, error) {
 	if err != nil {
 		return nil, err
 	}
+	slow := false
+	f.Slow = func(err error) {
+		slow = true
+		list.Add(NodeProblem{Text: "filter: " + err.Error()})
+	}
 	chosen := filter.Apply(f, raw, func(r rawNode) (name, kind string) { return r.name, r.kind })
 	if len(chosen) == 0 {
+		if slow {
+			return list, fmt.Errorf("%w: %s", errNoMatch, list.Problems[len(list.Problems)-1].Text)
+		}
 		return list, errNoMatch
 	}
 	renames, d := p.renames(), budget()
 	first := make(map[string]int, len(chosen))
 	for _, r := range chosen {
-		r.name = p.rename(r.name, renames)
+		if r.name = p.rename(r.name, renames); r.name == "" {
+			list.Add(r.problem("proxy-name leaves nothing of its name"))
+			continue
+		}
 		if at, dup := first[r.name]; dup {
 			list.Add(r.problem(fmt.Sprintf("the name is that of node %d already", at)))
 			continue
@@ -211,7 +313,6 @@ func (p *ProxyProvider) read(items []*yaml.Node) (*NodeList, error) {
 			list.Nodes = append(list.Nodes, node)
 		}
 	}
-	slices.SortStableFunc(list.Problems, func(a, b NodeProblem) int { return a.Index - b.Index })
 	if len(list.Nodes) == 0 {
 		return list, list.none(errNoNodes)
 	}
@@ -223,6 +324,7 @@ func (l *NodeList) none(otherwise error) error {
 	if len(l.Problems) == 0 {
 		return otherwise
 	}
+	l.sort()
 	return fmt.Errorf("no node can be used: %s", l.Problems[0])
 }
 
@@ -248,13 +350,17 @@ func (p *ProxyProvider) raw(items []*yaml.Node, d *decoder, list *NodeList) []ra
 			}
 		}
 		switch {
-		case d.merges > maxMerges:
-			list.Add(r.problem("merge keys lead too deep, or to themselves"))
+		case d.merges > maxMerges || d.visits > maxVisits:
+			list.Add(r.problem("merge keys or aliases bring too much"))
 		case r.name == "":
 			list.Add(r.problem("want a name"))
 		case r.kind == "":
 			list.Add(r.problem("want a type"))
+		case sharelink.CleanName(r.name) == "":
+			r.name = ""
+			list.Add(r.problem("want a name that can be shown"))
 		default:
+			r.name = sharelink.CleanName(r.name)
 			raw = append(raw, r)
 		}
 	}
@@ -280,7 +386,7 @@ func (p *ProxyProvider) rename(name string, renames []*filter.Rename) string {
 	for _, r := range renames {
 		name = r.Apply(name)
 	}
-	return name
+	return sharelink.CleanName(name)
 }
 
 // node reads a node with what the provider sets.
@@ -301,13 +407,16 @@ func (p *ProxyProvider) node(r rawNode, list *NodeList) (node Proxy, ok bool) {
 		}
 	}
 	switch {
+	case wrong == nil && max(len(node.Server), len(node.DialerProxy), len(node.InterfaceName)) > maxNodeText:
+		list.Add(r.problem(fmt.Sprintf("server, dialer-proxy and interface-name have %d bytes at the most", maxNodeText)))
+		return node, false
 	case wrong != nil:
 		wrong = slices.Compact(wrong)
 		wrong = wrong[:min(len(wrong), maxWrong)]
 		list.Add(r.problem(strings.Join(wrong, "; ")))
 		return node, false
 	case node.Unbuilt():
-		list.Add(r.problem(node.Type + ": not supported yet: the node is listed and carries nothing"))
+		list.later(node.Type, r.problem(""))
 	}
 	return node, true
 }

@@ -3,8 +3,10 @@ package config_test
 import (
 	"encoding/base64"
 	"fmt"
+	"runtime"
 	"strings"
 	"testing"
+	"time"
 
 	"github.com/switchyard-proxy/switchyard/relay/config"
 )
@@ -112,8 +114,8 @@ line 8, "typeless": want a type
 line 9: want a map
 line 10, "good": the name is that of node 0 already
 line 11, "DIRECT": the name is built in
-line 12, "later": vmess: not supported yet: the node is listed and carries nothing
-line 14, "twice": name: this key is there already, in line 14`
+line 14, "twice": name: this key is there already, in line 14
+line 12, "later": vmess: not supported yet: the node is listed and carries nothing`
 	if got := problems(list); got != want {
 		t.Errorf("got\n%s\nwant\n%s", got, want)
 	}
@@ -184,12 +186,67 @@ func TestListsAreBounded(t *testing.T) {
 	if err != nil || len(list.Nodes) != 1 || list.Count != 1000 || len(list.Problems) != 100 {
 		t.Errorf("%v, %d problems of %d", err, len(list.Problems), list.Count)
 	}
+	f := func(body, want string) {
+		t.Helper()
+		before := new(runtime.MemStats)
+		runtime.ReadMemStats(before)
+		start := time.Now()
+		list, err := providerOf(t, "").ReadNodes([]byte(body))
+		got := fmt.Sprint(err)
+		if list != nil {
+			got += "\n" + problems(list)
+		}
+		after := new(runtime.MemStats)
+		runtime.ReadMemStats(after)
+		if !strings.Contains(got, want) {
+			t.Errorf("%.60q: %.300s; want %q", body, got, want)
+		}
+		if took, used := time.Since(start), after.TotalAlloc-before.TotalAlloc; took > 10*time.Second || used > 500<<20 {
+			t.Errorf("%.60q: %v, %d MiB", body, took, used>>20)
+		}
+	}
 	bomb := "proxies:\n- &a {name: a, type: direct}\n- &b {<<: [*a, *a, *a, *a, *a, *a, *a, *a, *a, *a], name: b, type: direct}\n"
 	for i := 'c'; i < 'p'; i++ {
 		bomb += fmt.Sprintf("- &%c {<<: [*%c, *%c, *%c, *%c, *%c, *%c, *%c, *%c, *%c, *%c], name: %c, type: direct}\n", i, i-1, i-1, i-1, i-1, i-1, i-1, i-1, i-1, i-1, i-1, i)
 	}
-	if list, err = providerOf(t, "").ReadNodes([]byte(bomb)); err != nil || len(list.Nodes) < 2 || !strings.Contains(problems(list), "merge keys") {
+	f(bomb, "merge keys or aliases bring too much")
+	var keys strings.Builder
+	for i := range 3000 {
+		fmt.Fprintf(&keys, "k%d: 1, ", i)
+	}
+	f("x: &b {"+keys.String()+"}\nproxies: [{name: a, type: direct, <<: ["+strings.Repeat("*b,", 3000)+"]}]", "bring too much")
+	f("x: &b {"+keys.String()+"}\nproxies: ["+strings.Repeat("{name: a, type: direct, <<: *b}, ", 3000)+"]", "bring too much")
+	f("x: &b {name: a, type: direct, "+keys.String()+"}\nproxies: ["+strings.Repeat("*b,", 9000)+"]", "")
+	f("proxies: ["+strings.Repeat("a,", 4<<20)+"]", "a list of more than 1000000 parts")
+	f("proxies: ["+strings.Repeat("a,", 20_000)+"]", "more than 10000 nodes")
+	f("proxies: [{name: a, type: direct, dialer-proxy: "+strings.Repeat("x", 1000)+"}]", "256 bytes at the most")
+	list, err = providerOf(t, "").ReadNodes([]byte("proxies: [{name: \"a\\nb\\e[31m\\0\", type: direct}, {name: " + strings.Repeat("n", 1<<20) + ", type: direct}]"))
+	if err != nil || list.Nodes[0].Name != "ab[31m" || len(list.Nodes[1].Name) != 256 {
 		t.Errorf("%v, %v", err, list)
+	}
+}
+
+// TestBrokenNodesComeFirst before those that cannot be dialed yet, which are one line for each type.
+func TestBrokenNodesComeFirst(t *testing.T) {
+	body := strings.Repeat("trojan://secret@a.test:443#t\n", 150) + "ss://nonsense\nvless://b831381d-6324-4d53-ad4f-8cda48b30811@c.test:443#v\n"
+	list, err := providerOf(t, "").ReadNodes([]byte(body))
+	if err != nil || list.Count != 152 || len(list.Problems) != 3 {
+		t.Fatalf("%v, %+v", err, list.Problems)
+	}
+	want := `line 151: ss: `
+	if got := problems(list); !strings.HasPrefix(got, want) || !strings.Contains(got, `line 1, "t": trojan: not supported yet: this and 149 more are listed and carry nothing`) {
+		t.Error(got)
+	}
+}
+
+// TestWordsAreNoList: a notice with the address of a page does not replace nodes.
+func TestWordsAreNoList(t *testing.T) {
+	if list, err := providerOf(t, "").ReadNodes([]byte("Your subscription has expired, renew at\nhttps://panel.example.com:8443\n")); err == nil {
+		t.Errorf("%+v", list.Nodes)
+	}
+	list, err := providerOf(t, "").ReadNodes([]byte("http://192.0.2.1:8080\nhttps://192.0.2.2:8443\n"))
+	if err != nil || len(list.Nodes) != 2 {
+		t.Error(err)
 	}
 }
 

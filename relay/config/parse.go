@@ -13,6 +13,8 @@ import (
 	"strings"
 
 	"go.yaml.in/yaml/v4"
+
+	"github.com/switchyard-proxy/switchyard/relay/minisign"
 )
 
 // MaxSize is the largest configuration that is read, in bytes.
@@ -107,6 +109,7 @@ func (c *Config) check(d *decoder) {
 	c.checkHosts(d)
 	c.checkDNS(d, names)
 	c.checkGeneral(d)
+	c.checkPanel(d)
 	c.checkSupport(d)
 }
 
@@ -161,6 +164,9 @@ func (c *Config) checkGeneral(d *decoder) {
 		// Left out it would let in whom the file keeps out.
 		d.report(Error, d.places["tls"], "tls.client-auth-type", "not supported yet", "")
 	}
+	if (c.Upgrade.URL == "") != (c.Upgrade.PublicKey == "") {
+		d.report(Error, d.places["upgrade"], "upgrade", "needs both url and public-key: nothing is run that is not signed", "")
+	}
 	for i, text := range c.TLS.CustomCertificates {
 		if !x509.NewCertPool().AppendCertsFromPEM([]byte(text)) {
 			d.report(Error, d.places["tls"], fmt.Sprintf("tls.custom-certifactes[%d]", i), "want a certificate in PEM", "")
@@ -182,6 +188,12 @@ var checks = map[string]func(string) string{
 	"listen": func(s string) string {
 		if err := listenAddr(s); err != nil {
 			return "an address such as 127.0.0.1:9090"
+		}
+		return ""
+	},
+	"minisign": func(s string) string {
+		if _, err := minisign.ParseKey(s); err != nil {
+			return "a public key of minisign, which begins with RW"
 		}
 		return ""
 	},

@@ -3,7 +3,9 @@ package config
 import (
 	"errors"
 	"fmt"
+	"slices"
 	"strconv"
+	"strings"
 	"time"
 
 	"go.yaml.in/yaml/v4"
@@ -15,6 +17,7 @@ import (
 type ProxyProvider struct {
 	Name          string
 	Pos           Pos
+	Places        Places
 	Type          string        `key:"type" one:"http file inline"`
 	URL           string        `key:"url" check:"url" secret:"yes"`
 	Path          string        `key:"path"`
@@ -36,6 +39,7 @@ type ProxyProvider struct {
 
 // HealthCheck are the tests that a provider wants of its nodes.
 type HealthCheck struct {
+	Places         Places
 	Enable         bool   `key:"enable"`
 	URL            string `key:"url"`
 	Interval       int    `key:"interval" range:"0-2147483"` // seconds; 0 is the default
@@ -66,6 +70,7 @@ func (p *Patterns) decode(v value) {
 
 // Override changes nodes before they are read.
 type Override struct {
+	Places         Places
 	Set            []Setting // keys of nodes, and the values that they get
 	Prefix, Suffix string    // of names
 	Rename         []Rename  // of names that have their prefix and suffix, in order
@@ -114,7 +119,7 @@ type overrideNames struct {
 func (o *Override) decode(v value) {
 	v.weak = true
 	var names overrideNames
-	v.object(false, &overrides{}, &names)
+	v.object(false, &overrides{}, &names, o)
 	o.Prefix, o.Suffix, o.Rename = names.Prefix, names.Suffix, names.Rename
 	for _, e := range v.entries() {
 		switch e.key.Value {
@@ -127,6 +132,14 @@ func (o *Override) decode(v value) {
 			}
 		}
 	}
+}
+
+// at is where the value of a key stands; one of override has that before it.
+func (p *ProxyProvider) at(key string) Pos {
+	if inner, ok := strings.CutPrefix(key, "override."); ok {
+		return p.Override.Places.At(inner, p.Pos)
+	}
+	return p.Places.At(key, p.Pos)
 }
 
 // dialerProxy is what all nodes dial through, "" where that is theirs to say.
@@ -192,6 +205,7 @@ func (p *ProxyProvider) readPayload(v value) {
 	}
 	list, err := p.read(v.n.Content)
 	if list != nil {
+		list.finish()
 		for _, b := range list.Problems {
 			v.d.report(Warning, Pos{b.Line, b.Column}, v.path+"["+strconv.Itoa(b.Index)+"]", b.Text, "")
 		}
@@ -216,9 +230,13 @@ func (c *Config) checkProxyProviders(d *decoder, names []string) {
 			d.report(Error, p.Pos, path, `no provider can be called "default": that name stands for the nodes of the file`, "")
 		}
 		via, key := p.dialerProxy()
+		if way := c.leadsTo(via, p.Name); way != nil {
+			d.report(Warning, p.at(key), path+"."+key, "its nodes are dialed through themselves: "+strings.Join(append([]string{p.Name}, way...), " -> ")+" -> "+p.Name, "")
+		}
+		c.checkPayload(d, p, path, names)
 		for _, ref := range []struct{ key, name string }{{"proxy", p.Proxy}, {key, via}} {
 			if ref.name != "" && !known[ref.name] {
-				d.report(Error, p.Pos, path+"."+ref.key, fmt.Sprintf("no proxy or group is called %q", ref.name), d.nearest(ref.name, names))
+				d.report(Error, p.at(ref.key), path+"."+ref.key, fmt.Sprintf("no proxy or group is called %q", ref.name), d.nearest(ref.name, names))
 			}
 		}
 	}
@@ -231,4 +249,49 @@ func (c *Config) providerNames() []string {
 		names[i] = c.ProxyProviders[i].Name
 	}
 	return names
+}
+
+// checkPayload checks what the nodes that the file itself has are dialed through.
+func (c *Config) checkPayload(d *decoder, p *ProxyProvider, path string, names []string) {
+	if via, _ := p.dialerProxy(); via != "" || p.Payload == nil {
+		return // it is that of all
+	}
+	for i := range p.Payload.Nodes {
+		n := &p.Payload.Nodes[i]
+		switch {
+		case n.DialerProxy == "":
+		case !slices.Contains(names, n.DialerProxy):
+			d.report(Warning, n.Pos, path+".payload", fmt.Sprintf("node %q: dialer-proxy: no proxy or group is called %q", n.Name, n.DialerProxy), d.nearest(n.DialerProxy, names))
+		default:
+			if way := c.leadsTo(n.DialerProxy, p.Name); way != nil {
+				d.report(Warning, n.Pos, path+".payload", "may be dialed through itself: "+strings.Join(append([]string{n.Name}, way...), " -> ")+" -> "+p.Name, "")
+			}
+		}
+	}
+}
+
+// leadsTo is the way from a group to one that uses the provider called name; nil is none.
+func (c *Config) leadsTo(group, name string) []string {
+	members := c.members()
+	seen := make(map[string]bool)
+	var walk func(at string) []string
+	walk = func(at string) []string {
+		if seen[at] {
+			return nil
+		}
+		seen[at] = true
+		for i := range c.Groups {
+			g := &c.Groups[i]
+			if g.Name == at && (g.IncludeAll || g.IncludeAllProviders || slices.ContainsFunc(g.Use, func(r Ref) bool { return r.Name == name })) {
+				return []string{at}
+			}
+		}
+		for _, m := range members[at] {
+			if way := walk(m); way != nil {
+				return append([]string{at}, way...)
+			}
+		}
+		return nil
+	}
+	return walk(group)
 }

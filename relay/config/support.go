@@ -44,10 +44,7 @@ func (c *Config) checkSupport(d *decoder) {
 		on  bool
 		key string
 	}{
-		{c.Controller.UI != "", "external-ui"},
-		{c.Controller.UIURL != "", "external-ui-url"},
 		{c.TLS.ECHKey != "", "tls.ech-key"},
-		{c.Controller.Pipe != "" && runtime.GOOS == "windows", "external-controller-pipe"},
 		{c.Controller.RoutingMark != 0, "external-controller-routing-mark"},
 	} {
 		if f.on {
@@ -58,14 +55,7 @@ func (c *Config) checkSupport(d *decoder) {
 	for _, key := range []string{"geodata-loader", "geosite-matcher", "clash-for-android", "experimental", "global-client-fingerprint"} {
 		c.note(d, key, "changes nothing here")
 	}
-	for _, key := range []string{
-		"external-ui-name",
-	} {
-		c.note(d, key, "changes nothing yet")
-	}
-	if runtime.GOOS != "windows" {
-		c.note(d, "external-controller-pipe", "changes nothing on this system")
-	}
+	c.checkPipe(d, runtime.GOOS)
 }
 
 // note says something of a key of the top level, where the file has it.
