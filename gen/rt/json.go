@@ -2,6 +2,7 @@
 package rt
 
 import (
+	"slices"
 	"bytes"
 	"encoding/json"
 	"errors"
@@ -64,6 +65,16 @@ func appendEscaped(b []byte, c byte) []byte {
 		return append(b, '\\', 't')
 	}
 	return append(b, '\\', 'u', '0', '0', hexDigits[c>>4], hexDigits[c&0xf])
+}
+
+// Sorted are the keys of m in their order.
+func Sorted[E any](m map[string]E) []string {
+	keys := make([]string, 0, len(m))
+	for k := range m {
+		keys = append(keys, k)
+	}
+	slices.Sort(keys)
+	return keys
 }
 
 // AppendTime appends t as a JSON string, RFC 3339 with nanoseconds.
