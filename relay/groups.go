@@ -6,10 +6,11 @@ import (
 	"crypto/x509"
 	"errors"
 	"fmt"
+	"iter"
 	"maps"
-	"reflect"
 	"slices"
 	"strings"
+	"sync"
 	"time"
 
 	"github.com/switchyard-proxy/switchyard/relay/config"
@@ -35,7 +36,63 @@ type builtGroup struct {
 	probe             health.Probe
 	interval, timeout time.Duration
 	lazy              bool
-	made              config.Group // what it was made of, without places
+	made              config.Group // what it was made of
+
+	hollow bool // that it has no members has been told; Relay's gathering guards it
+
+	mu   sync.Mutex // of last
+	last provided
+}
+
+// provided is what a group takes of what its providers have.
+type provided struct {
+	of   []*nodeSet
+	list []outbound.Outbound
+}
+
+// provide is what g takes of what its providers have now. It takes a while where that has changed.
+func (g *builtGroup) provide() []outbound.Outbound {
+	g.mu.Lock()
+	defer g.mu.Unlock()
+	now := provided{of: make([]*nodeSet, len(g.uses))}
+	for i, p := range g.uses {
+		now.of[i] = p.nodes.Load()
+	}
+	if g.last.of != nil && slices.Equal(now.of, g.last.of) {
+		return g.last.list
+	}
+	var all []outbound.Outbound
+	for _, set := range now.of {
+		all = append(all, set.list...)
+	}
+	now.list = filter.Apply(g.filter, all, subject)
+	g.last = now
+	return now.list
+}
+
+// tellHollow says, once, that a group has no members because a provider of its has not loaded any: its
+// connections go where nobody may want them to.
+func (g *builtGroup) tellHollow(is bool) {
+	if is && !g.hollow {
+		for _, p := range g.uses {
+			if len(p.nodes.Load().list) == 0 {
+				p.relay.log.Warn(fmt.Sprintf("group %q has no members while provider %q has no nodes: it goes through %s (see empty-fallback)",
+					g.Info().Name, p.config.Name, g.empty.Info().Name))
+				break
+			}
+		}
+	}
+	g.hollow = is
+}
+
+// follow takes over what old has found, where it filters alike.
+func (g *builtGroup) follow(old *builtGroup) {
+	if old.made.Filter != g.made.Filter || old.made.ExcludeFilter != g.made.ExcludeFilter || old.made.ExcludeType != g.made.ExcludeType {
+		return
+	}
+	old.mu.Lock()
+	defer old.mu.Unlock()
+	g.last = old.last
 }
 
 // subject is what filters look at: the API's word for the type.
@@ -45,11 +102,7 @@ func subject(o outbound.Outbound) (name, kind string) { return o.Info().Name, o.
 func (g *builtGroup) gather() []outbound.Outbound {
 	list := g.own
 	if len(g.uses) > 0 {
-		var provided []outbound.Outbound
-		for _, p := range g.uses {
-			provided = append(provided, p.nodes.Load().list...)
-		}
-		list = append(slices.Clip(list), filter.Apply(g.filter, provided, subject)...)
+		list = append(slices.Clip(list), g.provide()...)
 	}
 	if len(list) == 0 {
 		return []outbound.Outbound{g.empty}
@@ -101,28 +154,28 @@ func (b *builder) groups(chosen map[string]string) {
 }
 
 // checkDialers reports nodes that dial through a group that has taken them in without naming them. What the
-// file names, config has looked at.
+// file names, config has looked at; nodes of providers come and go, and are no reason to refuse a file.
 func (b *builder) checkDialers() {
-	via := make(map[string]string, len(b.Config.Proxies))
+	next := make(map[outbound.Outbound][]outbound.Outbound, len(b.built))
+	for _, g := range b.built {
+		next[g.Group] = append(slices.Clip(g.own), g.empty)
+	}
 	for i := range b.Config.Proxies {
-		via[b.Config.Proxies[i].Name] = b.Config.Proxies[i].DialerProxy
+		if p := &b.Config.Proxies[i]; p.DialerProxy != "" {
+			next[b.Outbounds[p.Name]] = []outbound.Outbound{b.Outbounds[p.DialerProxy]}
+		}
 	}
 	var way []string
-	seen := make(map[string]bool)
-	var leads func(from outbound.Outbound, to string) bool
-	leads = func(from outbound.Outbound, to string) bool {
-		name := from.Info().Name
-		way = append(way, name)
-		if name == to {
+	seen := make(map[outbound.Outbound]bool)
+	var leads func(from, to outbound.Outbound) bool
+	leads = func(from, to outbound.Outbound) bool {
+		way = append(way, from.Info().Name)
+		if from == to {
 			return true
 		}
-		next := []outbound.Outbound{b.Outbounds[via[name]]}
-		if g, ok := from.(group.Group); ok {
-			next = g.Members()
-		}
-		if !seen[name] {
-			seen[name] = true
-			for _, o := range next {
+		if !seen[from] {
+			seen[from] = true
+			for _, o := range next[from] {
 				if o != nil && leads(o, to) {
 					return true
 				}
@@ -131,25 +184,25 @@ func (b *builder) checkDialers() {
 		way = way[:len(way)-1]
 		return false
 	}
-	reached := make(map[string]map[string]bool) // by dialer-proxy: all that it leads to
+	reached := make(map[string]map[outbound.Outbound]bool) // by dialer-proxy: all that it leads to
 	for i := range b.Config.Proxies {
 		p := &b.Config.Proxies[i]
-		first := b.Outbounds[p.DialerProxy]
+		first, self := b.Outbounds[p.DialerProxy], b.Outbounds[p.Name]
 		if p.DialerProxy == "" || first == nil {
 			continue
 		}
 		if reached[p.DialerProxy] == nil {
 			way = way[:0]
 			clear(seen)
-			leads(first, "") // which is nobody: it goes everywhere
+			leads(first, nil) // which is nobody: it goes everywhere
 			reached[p.DialerProxy] = maps.Clone(seen)
 		}
-		if !reached[p.DialerProxy][p.Name] {
+		if !reached[p.DialerProxy][self] {
 			continue
 		}
 		way = append(way[:0], p.Name)
 		clear(seen)
-		if leads(first, p.Name) {
+		if leads(first, self) {
 			b.report(p.Pos, fmt.Sprintf("proxies[%d].dialer-proxy", i), "dials through itself: "+strings.Join(way, " -> "))
 		}
 	}
@@ -172,9 +225,12 @@ func (b *builder) group(c *config.Group, path string, members []outbound.Outboun
 	}
 	b.tests(g, c, path)
 	g.made = *c
-	g.made.Pos, g.made.Proxies, g.made.Use, g.made.URL = config.Pos{}, nil, nil, g.probe.URL // members say what they lead to
+	g.made.Proxies, g.made.Use, g.made.URL = nil, nil, g.probe.URL // members say what they lead to
 	old := b.oldGroup(c.Name)
-	if old != nil && b.prev.Config.UnifiedDelay == b.Config.UnifiedDelay && reflect.DeepEqual(old.made, g.made) &&
+	if old != nil {
+		g.follow(old)
+	}
+	if old != nil && b.prev.Config.UnifiedDelay == b.Config.UnifiedDelay && config.Same(&old.made, &g.made) &&
 		slices.Equal(old.own, g.own) && old.empty == g.empty && (len(old.uses) > 0) == (len(g.uses) > 0) {
 		g.Group = old.Group
 	} else {
@@ -187,7 +243,7 @@ func (b *builder) group(c *config.Group, path string, members []outbound.Outboun
 func (b *builder) filter(c *config.Group, path string) *filter.Filter {
 	f, err := filter.New(string(c.Filter), string(c.ExcludeFilter), c.ExcludeType)
 	if wrong, ok := errors.AsType[*filter.KeyError](err); ok {
-		b.report(c.Pos, path+"."+wrong.Key, wrong.Err.Error())
+		b.report(c.Places.At(wrong.Key, c.Pos), path+"."+wrong.Key, wrong.Err.Error())
 		f, _ = filter.New("", "", "")
 	}
 	log, name := b.relay.log, c.Name
@@ -214,7 +270,7 @@ func (b *builder) uses(c *config.Group) (list []*proxyProvider) {
 func (b *builder) tests(g *builtGroup, c *config.Group, path string) {
 	expected, err := health.ParseStatus(c.ExpectedStatus)
 	if err != nil {
-		b.report(c.Pos, path+".expected-status", err.Error())
+		b.report(c.Places.At("expected-status", c.Pos), path+".expected-status", err.Error())
 	}
 	g.probe = health.Probe{URL: c.URL, Expected: expected, Unified: b.Config.UnifiedDelay}
 	for _, p := range g.uses {
@@ -229,7 +285,7 @@ func (b *builder) tests(g *builtGroup, c *config.Group, path string) {
 	}
 	if g.probe.URL != "" {
 		if err := health.CheckURL(g.probe.URL); err != nil {
-			b.report(c.Pos, path+".url", err.Error())
+			b.report(c.Places.At("url", c.Pos), path+".url", err.Error())
 		}
 	}
 }
@@ -259,24 +315,44 @@ func (b *builder) newGroup(g *builtGroup, c *config.Group, chosen map[string]str
 		Check:    func() { r.check(made, url) },
 		Unpinned: func() { r.lostPin(made.Info().Name) },
 	}
-	switch c.Type {
-	case "url-test":
-		made = group.NewURLTest(settings)
-	case "fallback":
-		made = group.NewFallback(settings)
-	case "load-balance":
-		made = group.NewLoadBalance(settings)
-	case "relay":
-		made = group.NewRelay(settings)
-	default:
-		made = group.NewSelect(settings)
-	}
+	made = groupOf(c.Type, settings)
 	if w, ok := made.(group.Wisher); ok {
 		if want, ok := chosen[c.Name]; ok {
 			w.SetWish(want)
 		}
 	}
 	b.carryOn(made)
+	return made
+}
+
+// groupOf makes a group of a type of the file.
+func groupOf(kind string, settings group.Config) group.Group {
+	switch kind {
+	case "url-test":
+		return group.NewURLTest(settings)
+	case "fallback":
+		return group.NewFallback(settings)
+	case "load-balance":
+		return group.NewLoadBalance(settings)
+	case "relay":
+		return group.NewRelay(settings)
+	}
+	return group.NewSelect(settings)
+}
+
+// again is a group like g with other members, which nobody hears of.
+func (g *builtGroup) again(members []outbound.Outbound) group.Group {
+	settings := *g.Config()
+	settings.Members, settings.Check, settings.Unpinned = members, nil, nil
+	made := groupOf(g.made.Type, settings)
+	if w, ok := g.Group.(group.Wisher); ok {
+		if wish, ok := w.Wish(); ok {
+			made.(group.Wisher).SetWish(wish)
+		}
+	}
+	if s, ok := made.(group.Successor); ok {
+		s.Follow(g.Group)
+	}
 	return made
 }
 
@@ -319,23 +395,30 @@ func (r *Relay) check(g group.Group, url string) {
 }
 
 // wants are the tests that the groups and providers of n want to be repeated.
-func (n *Running) wants() (wants []health.Want) {
-	for _, p := range n.ProxyProviders {
-		wants = append(wants, p.wants(n.usersOf(p))...)
+func (n *Running) wants() iter.Seq[health.Want] {
+	return func(yield func(health.Want) bool) {
+		for _, p := range n.ProxyProviders {
+			for w := range p.wants(n.usersOf(p)) {
+				if !yield(w) {
+					return
+				}
+			}
+		}
+		for _, g := range n.built {
+			if g.interval == 0 || g.probe.URL == "" {
+				continue
+			}
+			w := health.Want{Probe: g.probe, Interval: g.interval, Timeout: g.timeout}
+			if g.lazy {
+				w.Used = g.LastUsed
+			}
+			for _, w.Node = range g.Members() {
+				if !yield(w) {
+					return
+				}
+			}
+		}
 	}
-	for _, g := range n.built {
-		if g.interval == 0 || g.probe.URL == "" {
-			continue
-		}
-		var used func() time.Time
-		if g.lazy {
-			used = g.LastUsed
-		}
-		for _, m := range g.Members() {
-			wants = append(wants, health.Want{Node: m, Probe: g.probe, Interval: g.interval, Timeout: g.timeout, Used: used})
-		}
-	}
-	return wants
 }
 
 // usersOf are the groups that use p.
@@ -360,6 +443,7 @@ func (r *Relay) watch(n *Running) {
 			used[o.Info()] = true
 		}
 	}
+	r.planner.Limit(n.Config.HealthChecks)
 	r.planner.Use(n.wants())
 	r.book.Keep(func(i *outbound.Info) bool { return used[i] })
 }

@@ -45,7 +45,8 @@ type interruptGroup struct {
 	name  string
 	group group.Chooser
 	after time.Duration
-	now   string // the choice that was seen last
+	since time.Time // when it began to be looked at
+	now   string    // the choice that was seen last
 	left  []departure
 }
 
@@ -53,7 +54,6 @@ type interruptGroup struct {
 type departure struct {
 	from, to string
 	at       time.Time
-	ended    bool // those that were there have; what was being dialed has not
 }
 
 func newInterrupts(table *track.Table, book *health.Book, log *slog.Logger) *interrupts {
@@ -90,7 +90,7 @@ func (i *interrupts) follow(prev, next *Running) {
 		if at := slices.IndexFunc(old, func(ig *interruptGroup) bool { return ig.name == c.Name }); at >= 0 {
 			ig = old[at]
 		} else {
-			ig = &interruptGroup{name: c.Name, now: prev.choice(c.Name)}
+			ig = &interruptGroup{name: c.Name, since: now, now: prev.choice(c.Name)}
 		}
 		ig.group, ig.after = g, c.Interrupt.After
 		ig.look(now)
@@ -138,6 +138,7 @@ func (i *interrupts) serve(ctx context.Context) {
 	timer := time.NewTimer(0)
 	defer timer.Stop()
 	due := time.Duration(0) // until something is to be done; negative is never
+	var again time.Time     // what was being dialed when somebody poked is in the table by then
 	for {
 		if timer.Stop(); due >= 0 {
 			timer.Reset(due)
@@ -146,17 +147,31 @@ func (i *interrupts) serve(ctx context.Context) {
 		case <-ctx.Done():
 			return
 		case <-i.wake:
+			again = time.Now().Add(dialsEnd)
 		case <-timer.C:
 		}
 		i.pins()
 		due = i.turn(time.Now())
+		if wait := time.Until(again); wait > 0 && i.follows() && (due < 0 || wait < due) {
+			due = wait
+		}
 		timer.Reset(interruptRest)
 		select {
 		case <-ctx.Done():
 			return
 		case <-timer.C:
 		}
+		if due > 0 {
+			due = max(0, due-interruptRest)
+		}
 	}
+}
+
+// follows says whether any group has a policy.
+func (i *interrupts) follows() bool {
+	i.mu.Lock()
+	defer i.mu.Unlock()
+	return len(i.groups) > 0
 }
 
 // turn looks at all choices and ends what is due. It returns how long there is nothing to do unless somebody
@@ -174,23 +189,29 @@ func (i *interrupts) due(now time.Time) (ends []ending, next time.Duration) {
 	i.mu.Lock()
 	defer i.mu.Unlock()
 	next = -1
-	var live []*track.Entry
+	if len(i.groups) == 0 {
+		return nil, next
+	}
+	taken := make(map[*track.Entry]bool)
+	live := i.table.Live(make([]*track.Entry, 0, 64)) // before the choices: who is in it has been carried by then
 	for _, g := range i.groups {
 		g.look(now)
+		g.strays(live, now)
 		for n := range g.left {
 			d := &g.left[n]
 			if now.Before(g.due(d)) {
 				continue
 			}
-			if live == nil {
-				live = i.table.Live(make([]*track.Entry, 0, 64))
+			e := ending{group: g.name, from: d.from, to: d.to, after: g.after}
+			for _, f := range g.elsewhere(live, d.from) {
+				if !taken[f] {
+					taken[f] = true
+					e.flows = append(e.flows, f)
+				}
 			}
-			e := ending{group: g.name, from: d.from, to: d.to, after: g.after, again: d.ended}
-			d.ended = true
-			e.flows = g.elsewhere(live)
 			ends = append(ends, e)
 		}
-		g.left = slices.DeleteFunc(g.left, func(d departure) bool { return d.ended && !now.Before(g.due(&d)) })
+		g.left = slices.DeleteFunc(g.left, func(d departure) bool { return !now.Before(g.due(&d)) })
 		for n := range g.left {
 			if wait := g.due(&g.left[n]).Sub(now); next < 0 || wait < next {
 				next = wait
@@ -207,31 +228,43 @@ func (g *interruptGroup) look(now time.Time) {
 		return
 	}
 	if g.now != "" {
-		if len(g.left) == maxDepartures {
-			g.left = slices.Delete(g.left, 0, 1) // what is left of it ends with the next one
-		}
-		g.left = append(g.left, departure{from: g.now, to: to, at: now})
+		g.leave(g.now, to, now)
 	}
 	g.now = to
 }
 
-// due is when something of d is to be done next.
-func (g *interruptGroup) due(d *departure) time.Time {
-	if d.ended {
-		return d.at.Add(max(g.after, dialsEnd))
+// strays notes choices that came and went between two looks, by the flows that they have carried.
+func (g *interruptGroup) strays(live []*track.Entry, now time.Time) {
+	for _, e := range live {
+		m := e.Member(g.name)
+		if m == "" || m == g.now || e.Start.Before(g.since) || e.Reason() != "" {
+			continue
+		}
+		if !slices.ContainsFunc(g.left, func(d departure) bool { return d.from == m }) {
+			g.leave(m, g.now, now)
+		}
 	}
-	return d.at.Add(g.after)
 }
 
-// elsewhere are the flows that the group carries by a member that it has left: neither its choice nor one that
-// was it until lately, whose own time has not come.
-func (g *interruptGroup) elsewhere(live []*track.Entry) (flows []*track.Entry) {
+func (g *interruptGroup) leave(from, to string, now time.Time) {
+	if len(g.left) == maxDepartures {
+		g.left = slices.Delete(g.left, 0, 1) // what is left of it ends with the next one
+	}
+	g.left = append(g.left, departure{from: from, to: to, at: now})
+}
+
+// due is when the connections of d end.
+func (g *interruptGroup) due(d *departure) time.Time { return d.at.Add(g.after) }
+
+// elsewhere are the flows that the group carries by another member than its choice: by the one that it has left,
+// and by those that it left before anybody looked, but not by those with a departure of their own.
+func (g *interruptGroup) elsewhere(live []*track.Entry, left string) (flows []*track.Entry) {
 	for _, e := range live {
 		m := e.Member(g.name)
 		if m == "" || m == g.now || e.Reason() != "" {
 			continue
 		}
-		if !slices.ContainsFunc(g.left, func(d departure) bool { return !d.ended && d.from == m }) {
+		if m == left || !slices.ContainsFunc(g.left, func(d departure) bool { return d.from == m }) {
 			flows = append(flows, e)
 		}
 	}
@@ -242,7 +275,6 @@ func (g *interruptGroup) elsewhere(live []*track.Entry) (flows []*track.Entry) {
 type ending struct {
 	group, from, to string
 	after           time.Duration
-	again           bool // for what was still being dialed
 	flows           []*track.Entry
 }
 
@@ -250,13 +282,7 @@ func (e *ending) carryOut(log *slog.Logger) {
 	for _, f := range e.flows {
 		f.End(track.Moved(e.group, e.from, e.to))
 	}
-	if e.again && len(e.flows) == 0 {
-		return
-	}
 	text := fmt.Sprintf("group %q went from %s to %s: %d ", e.group, e.from, e.to, len(e.flows))
-	if e.again {
-		text += "more "
-	}
 	text += "connections ended"
 	if len(e.flows) == 1 {
 		text = strings.TrimSuffix(text, "connections ended") + "connection ended"

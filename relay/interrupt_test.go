@@ -48,8 +48,9 @@ func (x *interrupting) said() string {
 	return strings.Join(lines, "; ")
 }
 
-func (x *interrupting) logged(want string) {
+func (x *interrupting) logged(lines ...string) {
 	x.t.Helper()
+	want := strings.Join(lines, "; ")
 	if got := x.said(); got != want {
 		x.t.Errorf("log: %s; want %s", got, want)
 	}
@@ -145,7 +146,7 @@ func TestInterruptCloses(t *testing.T) {
 		x.open("a G")
 		time.Sleep(dialsEnd)
 		x.are("b G, a other, a, a G2")
-		x.logged(`group "G" went from a to b: 1 more connection ended`)
+		x.logged(`group "G" went from a to b: 1 connection ended`)
 		time.Sleep(time.Hour)
 		x.logged("")
 
@@ -154,7 +155,20 @@ func TestInterruptCloses(t *testing.T) {
 		x.open("c G")
 		choose("a")
 		x.are("a other, a, a G2")
-		x.logged(`group "G" went from b to a: 2 connections ended`)
+		x.logged(`group "G" went from b to a: 1 connection ended`, `group "G" went from c to a: 1 connection ended`)
+
+		// Also where the choice is what it was again, and where one is only being dialed.
+		_ = g.Select("c")
+		x.open("c G")
+		_ = g.Select("b")
+		choose("a")
+		x.are("a other, a, a G2")
+		x.logged(`group "G" went from c to a: 1 connection ended`)
+		x.open("b G")
+		time.Sleep(dialsEnd)
+		x.are("a other, a, a G2")
+		x.logged(`group "G" went from b to a: 1 connection ended`)
+		time.Sleep(time.Hour)
 		choose("b")
 		x.logged(`group "G" went from a to b: 0 connections ended`)
 	})
@@ -228,7 +242,7 @@ func TestInterruptShortDrains(t *testing.T) {
 		x.open("a G")
 		time.Sleep(dialsEnd)
 		x.are("")
-		x.logged(`group "G" went from a to b: 1 more connection ended after 1s`)
+		x.logged(`group "G" went from a to b: 1 connection ended after 1s`)
 	})
 }
 

@@ -5,7 +5,6 @@ import (
 	"crypto/x509"
 	"errors"
 	"fmt"
-	"reflect"
 
 	"github.com/switchyard-proxy/switchyard/relay/config"
 	"github.com/switchyard-proxy/switchyard/relay/flow"
@@ -69,8 +68,7 @@ func (e *nodeError) Error() string { return e.key + ": " + e.text }
 
 // kept is the outbound of old, if p is made of the same, or nil.
 func (m *maker) kept(p config.Proxy, old made) outbound.Outbound {
-	old.proxy.Pos, p.Pos = config.Pos{}, config.Pos{}
-	if old.out != nil && old.base == m.base && reflect.DeepEqual(old.proxy, p) {
+	if old.out != nil && old.base == m.base && config.Same(&old.proxy, &p) {
 		return old.out
 	}
 	return nil

@@ -3,12 +3,14 @@ package relay
 import (
 	"cmp"
 	"context"
+	"crypto/sha256"
+	"encoding/hex"
 	"encoding/json"
 	"errors"
 	"fmt"
+	"iter"
 	"log/slog"
 	"net/http"
-	"reflect"
 	"slices"
 	"sync/atomic"
 	"time"
@@ -63,7 +65,7 @@ func (b *builder) proxyProviders() {
 		}
 		b.ProxyProviders = append(b.ProxyProviders, p)
 		b.providers[c.Name] = p
-		if fresh && b.relay.engine != nil { // else it is only judged
+		if fresh && (b.relay.engine != nil || b.relay.plans) { // else it is only judged
 			_ = p.source.Load() // it says itself what fails
 		}
 	}
@@ -91,9 +93,7 @@ func (b *builder) keptNodes(c *config.ProxyProvider) *proxyProvider {
 	if old == nil || old.etag != b.Config.ETagSupport || old.unified != b.Config.UnifiedDelay || old.base != b.base {
 		return nil
 	}
-	was, is := old.config, *c
-	was.Pos, is.Pos = config.Pos{}, config.Pos{}
-	if !reflect.DeepEqual(was, is) {
+	if !config.Same(&old.config, c) {
 		return nil
 	}
 	path, err := b.file(b.proxyPlace(c))
@@ -115,7 +115,7 @@ func (b *builder) newProxyProvider(c *config.ProxyProvider) *proxyProvider {
 	p.probe = b.providerProbe(c)
 	p.nodes.Store(&nodeSet{})
 	if old := b.prev.provider(c.Name); old != nil {
-		p.nodes.Store(&nodeSet{made: old.nodes.Load().made}) // nodes that stay the same are kept
+		p.nodes.Store(p.again(old.nodes.Load())) // until there is something better
 		if old.config.URL == c.URL {
 			p.used.Store(old.used.Load())
 		}
@@ -142,7 +142,7 @@ func (b *builder) newProxyProvider(c *config.ProxyProvider) *proxyProvider {
 		settings.Kind = provider.Inline
 	}
 	p.kind, p.source = settings.Kind, provider.New(settings)
-	if c.Payload != nil {
+	if now := p.nodes.Load(); c.Payload != nil && len(now.list) == 0 {
 		p.nodes.Store(p.make(c.Payload)) // until there is something better
 	}
 	p.run = p.source.Run
@@ -162,15 +162,17 @@ func (b *builder) providerProbe(c *config.ProxyProvider) (probe health.Probe) {
 	path := "proxy-providers." + c.Name + ".health-check"
 	expected, err := health.ParseStatus(c.HealthCheck.ExpectedStatus)
 	if err != nil {
-		b.report(c.Pos, path+".expected-status", err.Error())
+		b.report(c.HealthCheck.Places.At("expected-status", c.Pos), path+".expected-status", err.Error())
 	}
 	probe = health.Probe{Expected: expected, Unified: b.Config.UnifiedDelay}
-	if !c.HealthCheck.Enable {
-		return probe
+	if probe.URL = c.HealthCheck.URL; probe.URL == "" {
+		if !c.HealthCheck.Enable {
+			return probe
+		}
+		probe.URL = testURL
 	}
-	probe.URL = cmp.Or(c.HealthCheck.URL, testURL)
 	if err := health.CheckURL(probe.URL); err != nil {
-		b.report(c.Pos, path+".url", err.Error())
+		b.report(c.HealthCheck.Places.At("url", c.Pos), path+".url", err.Error())
 	}
 	return probe
 }
@@ -191,6 +193,19 @@ func (p *proxyProvider) parse(body []byte) (*nodeSet, error) {
 	return s, nil
 }
 
+// again are the nodes of old as p makes them.
+func (p *proxyProvider) again(old *nodeSet) *nodeSet {
+	list := &config.NodeList{}
+	if old.from != nil {
+		list.Problems, list.Count = old.from.Problems, old.from.Count
+	}
+	for _, o := range old.list {
+		list.Nodes = append(list.Nodes, old.made[o.Info().Name].proxy)
+	}
+	p.nodes.Store(&nodeSet{made: old.made})
+	return p.make(list)
+}
+
 // make makes the nodes of a list, or keeps those that are made of the same.
 func (p *proxyProvider) make(list *config.NodeList) *nodeSet {
 	old := p.nodes.Load().made
@@ -205,7 +220,6 @@ func (p *proxyProvider) make(list *config.NodeList) *nodeSet {
 			s.from.Add(config.NodeProblem{Index: i, Line: node.Pos.Line, Column: node.Pos.Column, Name: node.Name, Text: err.Error()})
 			continue
 		}
-		m.proxy.Pos = config.Pos{}
 		s.made[node.Name] = m
 		s.list = append(s.list, m.out)
 	}
@@ -220,6 +234,9 @@ func (p *proxyProvider) get(ctx context.Context, have fetch.Validators) (*fetch.
 	req := p.relay.request(c.URL, c.Proxy)
 	for _, f := range c.Header {
 		req.Header[http.CanonicalHeaderKey(f.Name)] = f.Values
+	}
+	if req.UserAgent == p.relay.Agent {
+		req.UserAgent += " (clash.meta)" // by which many servers choose what they send
 	}
 	req.Limit = int64(c.SizeLimit)
 	if p.etag {
@@ -241,7 +258,7 @@ func (p *proxyProvider) note(h http.Header) {
 		return
 	}
 	p.used.Store(&u)
-	b, err := json.Marshal(u)
+	b, err := json.Marshal(fact{p.origin(), u})
 	if err == nil {
 		err = p.relay.store.Facts().Save(p.path, b)
 	}
@@ -255,14 +272,32 @@ func (p *proxyProvider) recall() {
 	if p.used.Load() != nil || p.relay.engine == nil {
 		return
 	}
-	u := new(subscription.UserInfo)
-	if b, ok := p.relay.store.Facts().Load(p.path); ok && json.Unmarshal(b, u) == nil {
-		p.used.Store(u)
+	var f fact
+	if b, ok := p.relay.store.Facts().Load(p.path); ok && json.Unmarshal(b, &f) == nil && f.Origin == p.origin() {
+		p.used.Store(&f.UserInfo)
 	}
+}
+
+// fact is what is remembered of a subscription: of the one that it was said of.
+type fact struct {
+	Origin string // a sum, since URLs are secrets
+	subscription.UserInfo
+}
+
+func (p *proxyProvider) origin() string {
+	sum := sha256.Sum256([]byte(p.config.URL))
+	return hex.EncodeToString(sum[:])
 }
 
 // nodesChanged gives the groups that use p its nodes, where p is part of what runs.
 func (r *Relay) nodesChanged(p *proxyProvider) {
+	if now := r.current.Load(); now.provider(p.config.Name) == p {
+		for _, g := range now.built {
+			if slices.Contains(g.uses, p) {
+				g.provide() // which may take a while: with no lock held
+			}
+		}
+	}
 	r.gathering.Lock()
 	defer r.gathering.Unlock()
 	now := r.current.Load()
@@ -281,9 +316,11 @@ func (n *Running) gather() {
 		if len(g.uses) == 0 {
 			continue
 		}
-		if list := g.gather(); !slices.Equal(list, g.Members()) {
+		list := g.gather()
+		if !slices.Equal(list, g.Members()) {
 			g.SetMembers(list)
 		}
+		g.tellHollow(len(list) == 1 && list[0] == g.empty)
 	}
 	x := &index{byName: make(map[string]outbound.Outbound, len(n.Outbounds))}
 	for _, p := range n.ProxyProviders {
@@ -311,10 +348,7 @@ type index struct {
 }
 
 // wants are the tests that p wants to be repeated; users are the groups that use it.
-func (p *proxyProvider) wants(users []group.Group) (wants []health.Want) {
-	if p.probe.URL == "" {
-		return nil
-	}
+func (p *proxyProvider) wants(users []group.Group) iter.Seq[health.Want] {
 	c := &p.config.HealthCheck
 	w := health.Want{
 		Probe: p.probe, Interval: time.Duration(cmp.Or(c.Interval, testInterval)) * time.Second,
@@ -330,8 +364,14 @@ func (p *proxyProvider) wants(users []group.Group) (wants []health.Want) {
 			return last
 		}
 	}
-	for _, w.Node = range p.nodes.Load().list {
-		wants = append(wants, w)
+	return func(yield func(health.Want) bool) {
+		if !c.Enable {
+			return
+		}
+		for _, w.Node = range p.nodes.Load().list {
+			if !yield(w) {
+				return
+			}
+		}
 	}
-	return wants
 }

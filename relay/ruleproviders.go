@@ -6,7 +6,6 @@ import (
 	"errors"
 	"fmt"
 	"net/http"
-	"reflect"
 	"runtime/debug"
 	"strings"
 	"time"
@@ -82,9 +81,7 @@ func (b *builder) keptProvider(c *config.RuleProvider) *ruleProvider {
 	if old == nil || old.etag != b.Config.ETagSupport {
 		return nil
 	}
-	was, is := old.config, *c
-	was.Pos, is.Pos = config.Pos{}, config.Pos{}
-	if !reflect.DeepEqual(was, is) {
+	if !config.Same(&old.config, c) {
 		return nil
 	}
 	path, err := b.file(b.rulePlace(c))

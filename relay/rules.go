@@ -94,7 +94,7 @@ func (b *builder) wrongRule(e *rule.Error) {
 
 // judge says what building c would find wrong, of a configuration that is wrong already.
 func judge(c *config.Config) config.Diagnostics {
-	b := &builder{Running: &Running{Config: c}, maker: maker{relay: newJudge(), base: dialingOf(c)}, files: make(map[string]*place)}
+	b := &builder{Running: &Running{Config: c}, maker: maker{relay: newJudge(Source{}), base: dialingOf(c)}, files: make(map[string]*place)}
 	for i := range c.Proxies {
 		if p := &c.Proxies[i]; (p.Type == "http" || p.Type == "socks5") && p.Server != "" {
 			_, err := b.server(p)
@@ -102,6 +102,9 @@ func judge(c *config.Config) config.Diagnostics {
 		}
 	}
 	b.proxyProviders()
+	for i := range c.Groups {
+		b.tests(new(builtGroup), &c.Groups[i], fmt.Sprintf("proxy-groups[%d]", i))
+	}
 	b.ruleProviders()
 	b.names()
 	b.compile()
