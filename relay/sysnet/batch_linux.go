@@ -71,7 +71,7 @@ func (b *Batch) Receive() (int, error) {
 			h.SetControllen(len(s.control) * 8)
 		}
 	}
-	if err := b.raw.Read(b.tryRead); err != nil {
+	if err := b.read(); err != nil {
 		return 0, err
 	}
 	if b.errno != 0 {
@@ -79,6 +79,15 @@ func (b *Batch) Receive() (int, error) {
 	}
 	b.n, b.queued = b.done, 0
 	return b.n, nil
+}
+
+func (b *Batch) read() error {
+	for {
+		b.conn.wait()
+		if err := b.raw.Read(b.tryRead); err == nil || !b.conn.again(err) {
+			return err
+		}
+	}
 }
 
 func (b *Batch) onRead(fd uintptr) bool {

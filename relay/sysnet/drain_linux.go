@@ -11,14 +11,18 @@ import (
 // maxDrain bounds the connections that are taken from a queue: more than a queue can hold.
 const maxDrain = 1 << 16
 
-// Drain accepts what waits in the queue and hands it to take, without waiting for more. Accept must
-// not run.
+// Drain accepts what waits in the queue and hands it to take, without waiting for more; where l is held still the
+// queue is left for others. Accept must not run.
 func (l *TCPListener) Drain(take func(*TCPConn)) {
+	if l.held.isShut() {
+		return
+	}
 	raw, err := l.SyscallConn()
 	if err != nil {
 		return
 	}
 	_ = onFD(raw, func(fd int) error {
+		deafen(fd)
 		for range maxDrain {
 			n, _, err := unix.Accept4(fd, unix.SOCK_NONBLOCK|unix.SOCK_CLOEXEC)
 			switch {
@@ -37,6 +41,20 @@ func (l *TCPListener) Drain(take func(*TCPConn)) {
 		}
 		return nil
 	})
+}
+
+// deafen makes the kernel drop what asks the listener fd for a new connection: a client sends it again a second
+// later, to whoever has the port then. One that came between the last accept and the close would be reset. Where
+// it cannot be done that is what happens.
+func deafen(fd int) {
+	const flags, syn = 13, 0x02 // of a TCP header: where, and the bit
+	filter := []unix.SockFilter{
+		{Code: unix.BPF_LD | unix.BPF_B | unix.BPF_ABS, K: flags},
+		{Code: unix.BPF_JMP | unix.BPF_JSET | unix.BPF_K, K: syn, Jf: 1},
+		{Code: unix.BPF_RET | unix.BPF_K, K: 0},
+		{Code: unix.BPF_RET | unix.BPF_K, K: 1 << 18}, // all of it
+	}
+	_ = unix.SetsockoptSockFprog(fd, unix.SOL_SOCKET, unix.SO_ATTACH_FILTER, &unix.SockFprog{Len: uint16(len(filter)), Filter: &filter[0]})
 }
 
 // fromFD makes a connection of a descriptor, which it owns.

@@ -7,8 +7,12 @@ import "time"
 // drainTime is how long a listener that ends still takes what clients have begun.
 const drainTime = 5 * time.Millisecond
 
-// Drain accepts what waits in the queue and hands it to take. Accept must not run.
+// Drain accepts what waits in the queue and hands it to take; where l is held still the queue is left for others.
+// Accept must not run.
 func (l *TCPListener) Drain(take func(*TCPConn)) {
+	if l.held.isShut() {
+		return
+	}
 	_ = l.SetDeadline(time.Now().Add(drainTime))
 	for {
 		c, err := l.Accept()

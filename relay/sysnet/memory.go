@@ -21,3 +21,14 @@ func MemoryInUse() int64 {
 	runtime.ReadMemStats(&m)
 	return int64(m.Sys - m.HeapReleased)
 }
+
+// OpenFiles is how many descriptors this process has open; ok is false where the system does not tell.
+func OpenFiles() (n int, ok bool) {
+	d, err := os.Open("/proc/self/fd")
+	if err != nil {
+		return 0, false
+	}
+	defer d.Close()
+	names, err := d.Readdirnames(-1)
+	return len(names) - 1, err == nil // d itself is one of them
+}

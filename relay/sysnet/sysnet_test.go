@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"net"
 	"net/netip"
+	"os"
 	"runtime"
 	"strings"
 	"syscall"
@@ -134,5 +135,20 @@ func TestPipesHoldNothingBack(t *testing.T) {
 		t.Error("an empty pipe was not kept")
 	} else {
 		PutPipe(q)
+	}
+}
+
+func TestOpenFiles(t *testing.T) {
+	before, ok := OpenFiles()
+	if !ok {
+		t.Skip("the system does not tell")
+	}
+	f, err := os.Open(os.DevNull)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer f.Close()
+	if n, _ := OpenFiles(); n != before+1 {
+		t.Errorf("%d with one more than %d", n, before)
 	}
 }

@@ -23,6 +23,10 @@ type Options struct {
 	Multipath bool   // multipath TCP
 	ReusePort bool   // SO_REUSEPORT from the start
 	KeepAlive KeepAlive
+
+	// Sockets keeps account of those that listen, and has what a process before this one has left. nil: there is
+	// none.
+	Sockets *Sockets
 }
 
 // KeepAlive are the TCP keep-alive settings; zero durations are keepAliveTime.
@@ -106,17 +110,37 @@ func (k KeepAlive) apply(c *net.TCPConn) {
 type TCPListener struct {
 	*net.TCPListener
 	keepAlive KeepAlive
+	held      *held
 }
 
 // ListenTCP binds addr, an IP or nothing before the port: ":80" is every address of both families.
 func ListenTCP(addr string, o Options) (*TCPListener, error) {
-	lc := net.ListenConfig{KeepAlive: -1, Control: o.listenControl()}
-	lc.SetMultipathTCP(o.Multipath)
-	ln, err := lc.Listen(context.Background(), "tcp", addr)
+	ln, err := listenTCP(addr, o)
+	if errors.Is(err, syscall.EADDRINUSE) && o.Sockets.share("tcp", addr) {
+		o.ReusePort = true
+		ln, err = listenTCP(addr, o)
+	}
 	if err != nil {
 		return nil, bindError(addr, err)
 	}
-	return &TCPListener{TCPListener: ln.(*net.TCPListener), keepAlive: o.KeepAlive}, nil
+	l := ln.(*net.TCPListener)
+	raw, err := l.SyscallConn()
+	if err != nil {
+		_ = l.Close()
+		return nil, err
+	}
+	k := Socket{Network: "tcp", Asked: addr, Bound: l.Addr().String(), Multipath: o.Multipath}
+	return &TCPListener{TCPListener: l, keepAlive: o.KeepAlive, held: o.Sockets.hold(k, raw, l.SetDeadline)}, nil
+}
+
+// listenTCP takes the socket that was left for addr, or makes one.
+func listenTCP(addr string, o Options) (net.Listener, error) {
+	if k, ok := o.Sockets.take("tcp", addr, o.Multipath); ok {
+		return adoptListener(k, o)
+	}
+	lc := net.ListenConfig{KeepAlive: -1, Control: o.listenControl()}
+	lc.SetMultipathTCP(o.Multipath)
+	return lc.Listen(context.Background(), "tcp", addr)
 }
 
 // bindError keeps the cause of a failed bind and drops package net's repetition of the address.
@@ -134,7 +158,7 @@ func bindError(addr string, err error) error {
 
 // Accept waits for the next connection.
 func (l *TCPListener) Accept() (*TCPConn, error) {
-	c, err := l.AcceptTCP()
+	c, err := l.accept()
 	if err != nil {
 		return nil, err
 	}
@@ -142,6 +166,39 @@ func (l *TCPListener) Accept() (*TCPConn, error) {
 		l.keepAlive.apply(c)
 	}
 	return NewTCPConn(c)
+}
+
+func (l *TCPListener) accept() (*net.TCPConn, error) {
+	for {
+		l.held.pass()
+		c, err := l.AcceptTCP()
+		if err == nil || !l.held.again(err) {
+			return c, err
+		}
+	}
+}
+
+// Interrupt ends an Accept that waits, and all that come.
+func (l *TCPListener) Interrupt() { l.held.interrupt() }
+
+// Close stops listening.
+func (l *TCPListener) Close() error {
+	l.held.drop()
+	return l.TCPListener.Close()
+}
+
+// Plain is l for those who want a net.Listener, and bare connections of it.
+func (l *TCPListener) Plain() net.Listener { return plainListener{l} }
+
+type plainListener struct{ *TCPListener }
+
+// Accept implements net.Listener.
+func (l plainListener) Accept() (net.Conn, error) {
+	c, err := l.accept()
+	if err != nil {
+		return nil, err
+	}
+	return c, nil
 }
 
 // Share lets other sockets of this user bind the same port from now on: the kernel has no way back

@@ -2,24 +2,76 @@ package sysnet
 
 import (
 	"context"
+	"errors"
 	"net"
 	"net/netip"
+	"syscall"
 )
 
 // UDPConn is an unconnected UDP socket.
 type UDPConn struct {
 	*net.UDPConn
 	pktinfo bool // bound to every address: replies must name the one that was asked
+	held    *held
 }
 
 // ListenUDP binds addr, as ListenTCP does.
 func ListenUDP(addr string, o Options) (*UDPConn, error) {
-	c, err := listenUDP("udp", addr, o)
+	c, err := inheritUDP(addr, o)
+	if c == nil && err == nil {
+		c, err = listenUDP("udp", addr, o)
+	}
+	if errors.Is(err, syscall.EADDRINUSE) && o.Sockets.share("udp", addr) {
+		o.ReusePort = true
+		c, err = listenUDP("udp", addr, o)
+	}
+	if err == nil {
+		err = c.hold(addr, o.Sockets)
+	}
 	if err == nil && c.LocalAddr().(*net.UDPAddr).IP.IsUnspecified() {
 		c.pktinfo = enablePktinfo(c.UDPConn)
 	}
 	return c, err
 }
+
+// inheritUDP takes the socket that was left for addr; nil is that there is none.
+func inheritUDP(addr string, o Options) (*UDPConn, error) {
+	k, ok := o.Sockets.take("udp", addr, false)
+	if !ok {
+		return nil, nil
+	}
+	pc, err := adoptPacket(k)
+	if err != nil {
+		return nil, bindError(addr, err)
+	}
+	return &UDPConn{UDPConn: pc.(*net.UDPConn)}, nil
+}
+
+func (c *UDPConn) hold(addr string, all *Sockets) error {
+	raw, err := c.SyscallConn()
+	if err != nil {
+		return errors.Join(err, c.Close())
+	}
+	c.held = all.hold(Socket{Network: "udp", Asked: addr, Bound: c.LocalAddr().String()}, raw, c.SetReadDeadline)
+	return nil
+}
+
+// Close closes c.
+func (c *UDPConn) Close() error {
+	if c.held != nil {
+		c.held.drop()
+	}
+	return c.UDPConn.Close()
+}
+
+// wait waits while c is held still, and again says whether a failed read was only that.
+func (c *UDPConn) wait() {
+	if c.held != nil {
+		c.held.pass()
+	}
+}
+
+func (c *UDPConn) again(err error) bool { return c.held != nil && c.held.again(err) }
 
 // DialUDP makes a socket of the family of peer ("udp" for both where peer is invalid) on a port
 // the system chooses.
@@ -55,6 +107,16 @@ func (c *UDPConn) Share() error {
 // Receive reads one datagram into p. local is the address of ours it was sent to, where c is bound
 // to every address and the system tells.
 func (c *UDPConn) Receive(p []byte) (n int, from netip.AddrPort, local netip.Addr, err error) {
+	for {
+		c.wait()
+		n, from, local, err = c.receive(p)
+		if err == nil || !c.again(err) {
+			return n, from, local, err
+		}
+	}
+}
+
+func (c *UDPConn) receive(p []byte) (n int, from netip.AddrPort, local netip.Addr, err error) {
 	if !c.pktinfo {
 		n, from, err = c.ReadFromUDPAddrPort(p)
 		return n, Unmap(from), netip.Addr{}, err
