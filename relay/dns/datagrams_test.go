@@ -8,6 +8,8 @@ import (
 	"time"
 
 	miekg "github.com/miekg/dns"
+
+	"github.com/switchyard-proxy/switchyard/relay/sysnet"
 )
 
 // TestDeafSocket: a socket of which nothing can be received is tried again without haste, the log says so
@@ -39,7 +41,7 @@ func TestDeafSocket(t *testing.T) {
 // TestPause: some failures are nothing; after many in a row each is followed by a pause, which ends with the
 // listener.
 func TestPause(t *testing.T) {
-	l, err := Listen("127.0.0.1:0", false, new(logbook).logger())
+	l, err := Listen("127.0.0.1:0", sysnet.Options{}, new(logbook).logger())
 	if err != nil {
 		t.Fatal(err)
 	}

@@ -56,18 +56,30 @@ type Handler struct {
 	Mapping  *Mapping     // what was given out
 	IPv6     bool         // whether clients get IPv6 addresses
 	Log      *slog.Logger
+
+	inner bool // the question is one that it has itself: it is not counted
+}
+
+// count counts a client's question.
+func (h *Handler) count(how answered) {
+	if !h.inner && h.Resolver != nil {
+		h.Resolver.c.Life.answered(how)
+	}
 }
 
 // Quick appends the answer to q if nobody has to be asked for it. limit is the most bytes that the
 // client takes. It allocates nothing.
 func (h *Handler) Quick(dst []byte, q *wire.Query, limit int) (answer []byte, ok bool) {
 	if q.Class != wire.ClassIN {
+		h.count(refused)
 		return q.AppendEmpty(dst, wire.Refused), true
 	}
 	switch q.Type {
 	case wire.TypeAXFR, wire.TypeIXFR, wire.TypeOPT:
+		h.count(refused)
 		return q.AppendEmpty(dst, wire.Refused), true
 	case 0:
+		h.count(refused)
 		return q.AppendEmpty(dst, wire.FormatError), true
 	}
 	if name, plain := q.Host(); len(name) > 0 {
@@ -76,6 +88,7 @@ func (h *Handler) Quick(dst []byte, q *wire.Query, limit int) (answer []byte, ok
 		}
 	}
 	if q.Type == wire.TypeAAAA && !h.IPv6 {
+		h.count(byNothing)
 		return q.AppendEmpty(dst, wire.Success), true
 	}
 	f, ok := h.Resolver.Cached(q)
@@ -83,6 +96,7 @@ func (h *Handler) Quick(dst []byte, q *wire.Query, limit int) (answer []byte, ok
 		return dst, false
 	}
 	h.note(q, &f)
+	h.count(byCache)
 	return f.Append(dst, q, limit), true
 }
 
@@ -101,6 +115,7 @@ func (h *Handler) own(dst []byte, q *wire.Query, name []byte, plain bool, limit 
 			if e.Alias != "" {
 				return dst, false, true
 			}
+			h.count(byHosts)
 			return q.AppendAddrs(dst, hostsTTL, limit, e.Addrs...), true, false
 		}
 	}
@@ -116,8 +131,10 @@ func (h *Handler) own(dst []byte, q *wire.Query, name []byte, plain bool, limit 
 		return dst, false, false
 	}
 	if p := h.Fake.pool(q.Type); p != nil && plain && (q.Type == wire.TypeA || h.IPv6) {
+		h.count(byFake)
 		return q.AppendAddrs(dst, h.Fake.TTL, limit, p.Lease(name)), true, false
 	}
+	h.count(byNothing)
 	return q.AppendEmpty(dst, wire.Success), true, false
 }
 
@@ -138,6 +155,7 @@ func (h *Handler) reverse(dst []byte, q *wire.Query, name []byte, limit int) (an
 	}
 	if h.Hosts != nil {
 		if host, ok := h.Hosts.Name(ip); ok {
+			h.count(byHosts)
 			return q.AppendName(dst, wire.TypePTR, hostsTTL, limit, host), true, false
 		}
 	}
@@ -148,6 +166,7 @@ func (h *Handler) reverse(dst []byte, q *wire.Query, name []byte, limit int) (an
 		if p == nil || !p.Contains(ip) {
 			continue
 		}
+		h.count(byFake)
 		if host, ok := p.Name(ip); ok {
 			return q.AppendName(dst, wire.TypePTR, h.Fake.TTL, limit, host), true, false
 		}
@@ -177,15 +196,22 @@ func (h *Handler) Answer(ctx context.Context, dst []byte, q *wire.Query, limit i
 	}
 	if name, ok := q.Host(); ok && h.Hosts != nil && leadsToAddrs(q.Type) {
 		if e, ok := h.Hosts.Find(name); ok && e.Alias != "" {
+			h.count(byHosts)
 			return h.alias(ctx, dst, q, e.Alias, limit)
 		}
 	}
 	f, err := h.Resolver.exchangeOf(ctx, q, maxOfClients)
 	if err != nil {
 		h.failed(q, err)
+		h.count(failed)
 		return q.AppendEmpty(dst, wire.ServerFailure)
 	}
 	h.note(q, &f)
+	if f.Stale {
+		h.count(byStale)
+	} else {
+		h.count(byServer)
+	}
 	return f.Append(dst, q, limit)
 }
 
@@ -207,7 +233,7 @@ func (h *Handler) alias(ctx context.Context, dst []byte, q *wire.Query, to strin
 	if known && e.Alias == "" {
 		message = target.AppendAddrs(message, hostsTTL, wire.MaxSize, e.Addrs...)
 	} else {
-		message = (&Handler{Resolver: h.Resolver, Fake: h.Fake, Mapping: h.Mapping, IPv6: h.IPv6, Log: h.Log}).Answer(ctx, message, &target, wire.MaxSize)
+		message = (&Handler{Resolver: h.Resolver, Fake: h.Fake, Mapping: h.Mapping, IPv6: h.IPv6, Log: h.Log, inner: true}).Answer(ctx, message, &target, wire.MaxSize)
 	}
 	a, err := wire.Scan(message)
 	if err != nil {

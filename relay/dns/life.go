@@ -8,13 +8,14 @@ import (
 
 // Life is what resolvers run in: one that is replaced answers what it was asked, and all end together.
 type Life struct {
-	ctx     context.Context
-	cancel  context.CancelFunc
-	mu      sync.Mutex
-	closed  bool
-	waits   waits
-	looped  rarely
-	running sync.WaitGroup // added to under mu, or by what it counts already
+	ctx      context.Context
+	cancel   context.CancelFunc
+	mu       sync.Mutex
+	closed   bool
+	waits    waits
+	looped   rarely
+	counters counters
+	running  sync.WaitGroup // added to under mu, or by what it counts already
 }
 
 // NewLife begins one.

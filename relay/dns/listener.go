@@ -30,10 +30,10 @@ type Listener struct {
 	crowdLogged, streamsLogged, deafLogged rarely
 }
 
-// Listen binds addr for both, or for none. shared is that another listener has the port, and shares it
-// (see Share).
-func Listen(addr string, shared bool, log *slog.Logger) (*Listener, error) {
-	udp, tcp, err := bind(addr, sysnet.Options{ReusePort: shared})
+// Listen binds addr for both, or for none. With ReusePort another listener has the port, and shares it (see
+// Share).
+func Listen(addr string, o sysnet.Options, log *slog.Logger) (*Listener, error) {
+	udp, tcp, err := bind(addr, o)
 	if err != nil {
 		return nil, err
 	}
@@ -110,6 +110,9 @@ func (l *Listener) slow(ctx context.Context, packet []byte, datagram bool) (answ
 func (l *Listener) recovered(answer *[]byte, ok *bool) {
 	if v := recover(); v != nil {
 		l.panics.Add(1)
+		if r := l.handler.Load().Resolver; r != nil {
+			r.c.Life.panicked()
+		}
 		l.log.Error("panic while answering a question", "panic", v)
 		*answer, *ok = nil, true
 	}

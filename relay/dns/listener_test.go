@@ -16,6 +16,7 @@ import (
 
 	miekg "github.com/miekg/dns"
 
+	"github.com/switchyard-proxy/switchyard/relay/sysnet"
 	"github.com/switchyard-proxy/switchyard/tests/leak"
 )
 
@@ -56,7 +57,7 @@ func serveLogged(t *testing.T, addr string) (l *Listener, g gate, book *logbook)
 	t.Helper()
 	leak.Check(t)
 	g.open, book = make(chan struct{}), new(logbook)
-	l, err := Listen(addr, false, book.logger())
+	l, err := Listen(addr, sysnet.Options{}, book.logger())
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -329,7 +330,7 @@ func TestListenBindsBothOrNone(t *testing.T) {
 		t.Fatal(err)
 	}
 	defer ln.Close()
-	if _, err := Listen(ln.Addr().String(), false, slog.New(slog.DiscardHandler)); !errors.Is(err, syscall.EADDRINUSE) {
+	if _, err := Listen(ln.Addr().String(), sysnet.Options{}, slog.New(slog.DiscardHandler)); !errors.Is(err, syscall.EADDRINUSE) {
 		t.Error(err)
 	}
 	udp, err := net.ListenPacket("udp", ln.Addr().String())

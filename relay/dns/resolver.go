@@ -141,6 +141,7 @@ func (r *Resolver) Cached(q *wire.Query) (f Found, ok bool) {
 	if e == nil || !e.Fresh(now) {
 		return f, false
 	}
+	r.c.Life.found(true)
 	return Found{Answer: e.Answer, Age: e.Age(now)}, true
 }
 
@@ -153,7 +154,9 @@ func (r *Resolver) Exchange(ctx context.Context, q *wire.Query) (Found, error) {
 func (r *Resolver) exchangeOf(ctx context.Context, q *wire.Query, most int) (Found, error) {
 	now := r.c.Cache.Now()
 	e := r.c.Cache.Get(q.Key(), now)
-	if e != nil && e.Fresh(now) {
+	fresh := e != nil && e.Fresh(now)
+	r.c.Life.found(fresh)
+	if fresh {
 		return Found{Answer: e.Answer, Age: e.Age(now)}, nil
 	}
 	if e == nil || !r.c.Stale {
@@ -232,6 +235,7 @@ func (r *Resolver) fly(ctx context.Context, f *flight, q *wire.Query) {
 	f.err = errors.New("panic while resolving")
 	defer func() {
 		if v := recover(); v != nil { // a bug ends one question and not the daemon
+			r.c.Life.panicked()
 			r.c.Log.Error("panic while resolving", "panic", v)
 		}
 		r.mu.Lock()
@@ -325,6 +329,7 @@ func allFailed(first error) error {
 func (r *Resolver) exchange(ctx context.Context, s *Server, q *wire.Query) (a *wire.Answer, err error) {
 	defer func() {
 		if v := recover(); v != nil {
+			r.c.Life.panicked()
 			r.c.Log.Error("panic while asking a name server", "server", s.Spec.String(), "panic", v)
 			err = errors.New("panic")
 		}
@@ -334,6 +339,7 @@ func (r *Resolver) exchange(ctx context.Context, s *Server, q *wire.Query) (a *w
 		return nil, &loopError{s}
 	}
 	defer end()
+	defer func() { r.c.Life.asked(ctx, s, err) }()
 	ctx = withTrail(ctx, s)
 	edns := time.Now().Unix() >= s.plainUntil.Load()
 	if a, err = s.ask(ctx, q, edns); err == nil && edns && (a.RCode() == wire.FormatError || a.RCode() == wire.NotImplemented) {

@@ -71,8 +71,10 @@ func (w *waiting) most() (client netip.Prefix, n, all int) {
 	return client, n, w.all
 }
 
-// logCrowd says at times which client has so many questions waiting that there is no room for more.
+// logCrowd notes that there is no room for one more question, and says at times which client has so many
+// waiting.
 func (l *Listener) logCrowd() {
+	l.handler.Load().count(failed)
 	if l.crowdLogged.due() {
 		client, n, all := l.waiting.most()
 		l.log.Warn("too many questions wait for name servers, more get SERVFAIL: see what this client asks, and whether the name servers answer",

@@ -108,6 +108,9 @@ func (p *Pool) Flush() error {
 // saveDelay is how long changes are gathered before they are stored.
 const saveDelay = time.Second
 
+// Save stores what has changed, without waiting for Serve to do so.
+func (p *Pool) Save() error { return p.save() }
+
 // Serve stores what changes, at most a second later, and once more when ctx ends. It returns nil, or
 // what has kept the last changes from being stored. What cannot be stored is logged, and tried again
 // every second.

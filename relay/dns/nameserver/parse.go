@@ -21,6 +21,12 @@ var schemes = [...]struct {
 	QUIC: {"quic", 853}, System: {"system", 0}, DHCP: {"dhcp", 0}, RCode: {"rcode", 0},
 }
 
+// Schemes is how many there are.
+const Schemes = len(schemes)
+
+// String returns the word before "://".
+func (s Scheme) String() string { return schemes[s].word }
+
 // rcodes are the words of the response codes 0 to 5 (RFC 1035, section 4.1.1).
 var rcodes = [...]string{"success", "format_error", "server_failure", "name_error", "not_implemented", "refused"}
 
