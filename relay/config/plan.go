@@ -41,7 +41,7 @@ type Plan struct {
 // Socket is what a change does to a listening socket.
 type Socket struct {
 	Owner   string // "inbounds", "dns" or "controller"
-	Network string // "tcp", "udp" or "unix"
+	Network string // "tcp", "udp", "unix" or "pipe"
 	Addr    string
 	From    string // of a Replaced one: the address until now
 	Fate    Fate
