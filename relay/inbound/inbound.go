@@ -127,6 +127,19 @@ func (cs *Conns) remove(c *sysnet.TCPConn) {
 	cs.mu.Unlock()
 }
 
+// Wait waits until no connection is served, or ctx is done; then CloseAll is to follow. No listener runs.
+func (cs *Conns) Wait(ctx context.Context) {
+	none := make(chan struct{})
+	go func() {
+		cs.wait.Wait()
+		close(none)
+	}()
+	select {
+	case <-none:
+	case <-ctx.Done():
+	}
+}
+
 // CloseAll closes every connection, refuses new ones, and waits until none is served.
 func (cs *Conns) CloseAll() {
 	cs.mu.Lock()

@@ -47,7 +47,7 @@ const acceptPause = 100 * time.Millisecond
 // connections it accepted go on: they belong to conns, and to flows, their context.
 func (l *Listener) Serve(ctx, flows context.Context) {
 	defer l.tcp.Close()
-	stop := context.AfterFunc(ctx, func() { _ = l.tcp.SetDeadline(time.Unix(1, 0)) })
+	stop := context.AfterFunc(ctx, l.tcp.Interrupt)
 	defer stop()
 	for {
 		c, err := l.tcp.Accept()
