@@ -18,6 +18,7 @@ import (
 	"github.com/switchyard-proxy/switchyard/relay/logs"
 	"github.com/switchyard-proxy/switchyard/relay/outbound"
 	"github.com/switchyard-proxy/switchyard/relay/rule"
+	"github.com/switchyard-proxy/switchyard/relay/webui"
 )
 
 // Running is one configuration, built. It is immutable but for the nodes of its providers, which groups have as
@@ -34,6 +35,7 @@ type Running struct {
 	RuleProviders  []*ruleProvider
 
 	naming    *naming
+	panel     *webui.Site // nil where none is served
 	snapshot  *engine.Snapshot
 	made      map[string]made
 	built     []*builtGroup
@@ -44,6 +46,7 @@ type Running struct {
 	geo       map[geoKey]bool // what the rules refer to
 	usedSets  map[string]bool // the rule providers that they refer to
 	off       map[int]bool    // the rules that are switched off
+	revision  uint64          // of the configuration
 }
 
 // builder makes one Running.
@@ -75,6 +78,7 @@ func (r *Relay) build(c *config.Config, prev *Running, off map[int]bool) (*Runni
 	b.ruleProviders()
 	b.names()
 	b.rules()
+	b.webPanel()
 	if err := b.problem.Err(); err != nil {
 		return nil, err
 	}
@@ -123,14 +127,17 @@ func (b *builder) add(o outbound.Outbound) {
 	b.Outbounds[o.Info().Name] = o
 }
 
+// builtIn are the nodes that every configuration has, and the API's words for their types.
+var builtIn = []struct{ name, kind string }{
+	{"DIRECT", "Direct"},
+	{"REJECT", "Reject"},
+	{"REJECT-DROP", "RejectDrop"},
+	{"COMPATIBLE", "Compatible"},
+	{"PASS", "Pass"},
+}
+
 func (b *builder) builtIn() {
-	for _, o := range []struct{ name, kind string }{
-		{"DIRECT", "Direct"},
-		{"REJECT", "Reject"},
-		{"REJECT-DROP", "RejectDrop"},
-		{"COMPATIBLE", "Compatible"},
-		{"PASS", "Pass"},
-	} {
+	for _, o := range builtIn {
 		p := config.Proxy{Name: o.name, Type: o.kind}
 		out := b.kept(p, b.prev.madeOf(o.name))
 		if out == nil {

@@ -137,6 +137,13 @@ func startRelay(t *testing.T, text string) *Relay {
 	t.Helper()
 	leak.Check(t)
 	r := newTestRelay(t)
+	r.serve(t, text)
+	return r
+}
+
+// serve runs r with a configuration until the test ends.
+func (r *Relay) serve(t *testing.T, text string) {
+	t.Helper()
 	ctx, cancel := context.WithCancel(t.Context())
 	started, done := make(chan error, 1), make(chan error, 1)
 	go func() {
@@ -155,7 +162,6 @@ func startRelay(t *testing.T, text string) *Relay {
 	if err := <-started; err != nil {
 		t.Fatal(err)
 	}
-	return r
 }
 
 func (r *Relay) applyText(text string) error {

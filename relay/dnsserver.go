@@ -18,12 +18,14 @@ import (
 	"github.com/switchyard-proxy/switchyard/relay/dns/fakeip"
 	"github.com/switchyard-proxy/switchyard/relay/dns/wire"
 	dnsproxy "github.com/switchyard-proxy/switchyard/relay/outbound/dns"
+	"github.com/switchyard-proxy/switchyard/relay/sysnet"
 )
 
 // dnsService is what of DNS outlives a configuration: the listener, the leases' keepers, and the
 // questions that are being asked.
 type dnsService struct {
 	log     *slog.Logger
+	sockets *sysnet.Sockets // nil: nobody keeps account
 	life    *dns.Life
 	mapping *dns.Mapping
 
@@ -65,20 +67,60 @@ type dnsChange struct {
 	evict   func(*naming)
 }
 
+// fate says what a change to c does to the listener; no fate is that there is none before and after. From is
+// where it listens now, and addr where it is going to.
+func (s *dnsService) fate(c *config.Config) (fate config.Fate, from, addr string) {
+	if c.DNS.Enable {
+		addr = c.DNS.Listen
+	}
+	if s.live != nil {
+		from = s.live.addr
+	}
+	switch {
+	case addr == from && addr != "":
+		return config.Kept, from, addr
+	case addr == "" && from != "":
+		return config.Closed, from, addr
+	case from != "" && samePort(addr, from):
+		return config.Replaced, from, addr
+	case addr != "":
+		return config.Opened, from, addr
+	}
+	return "", from, addr
+}
+
+// plan says what prepare and Commit would do to the sockets. It opens nothing.
+func (s *dnsService) plan(c *config.Config) (list []config.Socket) {
+	fate, from, addr := s.fate(c)
+	for _, network := range []string{"udp", "tcp"} {
+		p := config.Socket{Owner: "dns", Network: network, Addr: addr, Fate: fate}
+		if fate == config.Closed || fate == config.Opened && from != "" {
+			list = append(list, config.Socket{Owner: "dns", Network: network, Addr: from, Fate: config.Closed})
+		}
+		if fate == config.Replaced {
+			p.From = from
+		}
+		if fate != config.Closed && fate != "" {
+			list = append(list, p)
+		}
+	}
+	return list
+}
+
 // prepare binds the address of c, unless it is bound already.
 func (s *dnsService) prepare(c *config.Config, next *naming, evict func(*naming)) (*dnsChange, error) {
 	change := &dnsChange{service: s, next: next, evict: evict}
-	addr := c.DNS.Listen
-	if !c.DNS.Enable || addr == "" {
+	fate, _, addr := s.fate(c)
+	switch fate {
+	case config.Closed, "":
 		return change, nil
-	}
-	if s.live != nil && s.live.addr == addr {
+	case config.Kept:
 		change.keep = true
 		return change, nil
 	}
-	l, err := dns.Listen(addr, false, s.log)
-	if errors.Is(err, syscall.EADDRINUSE) && s.live != nil && samePort(addr, s.live.addr) && s.live.Share() == nil {
-		l, err = dns.Listen(addr, true, s.log)
+	l, err := dns.Listen(addr, sysnet.Options{Sockets: s.sockets}, s.log)
+	if errors.Is(err, syscall.EADDRINUSE) && fate == config.Replaced && s.live.Share() == nil {
+		l, err = dns.Listen(addr, sysnet.Options{Sockets: s.sockets, ReusePort: true}, s.log)
 	}
 	switch {
 	case errors.Is(err, syscall.EACCES):
@@ -250,6 +292,13 @@ func closeServers(list []*dns.Server, log *slog.Logger) {
 		if err := u.Upstream.Close(); err != nil {
 			log.Debug("close a name server", "server", u.Spec.String(), slog.Any("err", err))
 		}
+	}
+}
+
+// saveLeases stores what is known by now. No change is under way.
+func (s *dnsService) saveLeases() {
+	for p := range s.pools {
+		logLeases(s.log, p.Save())
 	}
 }
 

@@ -53,8 +53,13 @@ func (r *Relay) dialer(proxy string) func(ctx context.Context, network, addr str
 
 // getGeo downloads a file of geo data.
 func (r *Relay) getGeo(ctx context.Context, url string) ([]byte, error) {
+	return r.Download(ctx, url, maxGeoFile)
+}
+
+// Download fetches url by the rules that run. The body is at most limit bytes.
+func (r *Relay) Download(ctx context.Context, url string, limit int64) ([]byte, error) {
 	req := r.request(url, "")
-	req.Limit = maxGeoFile
+	req.Limit = limit
 	answer, err := fetch.Get(ctx, req)
 	if err != nil {
 		return nil, err

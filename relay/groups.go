@@ -461,6 +461,9 @@ func (r *Relay) testClient() health.Client {
 // Health is what tests have found of a node or group.
 func (r *Relay) Health(i *outbound.Info) health.State { return r.book.State(i) }
 
+// HealthCount counts what tests have found: another count is that Health may say something else.
+func (r *Relay) HealthCount() uint64 { return r.book.Changed() }
+
 // HealthPlan is what is tested, and what is going to be.
 func (r *Relay) HealthPlan() health.PlannerState { return r.planner.State() }
 

@@ -6,6 +6,7 @@ import (
 	"log/slog"
 	"strings"
 	"sync"
+	"sync/atomic"
 	"testing"
 	"testing/synctest"
 	"time"
@@ -23,7 +24,7 @@ type interrupting struct {
 	t     *testing.T
 	mu    sync.Mutex
 	log   bytes.Buffer
-	looks int // since they were last counted; it is the goroutine's, and the test's once all is quiet
+	looks atomic.Int64 // since they were last counted
 	now   *Running
 }
 
@@ -99,7 +100,7 @@ func interruptTest(t *testing.T, f func(t *testing.T, x *interrupting)) {
 	synctest.Test(t, func(t *testing.T) {
 		x := &interrupting{t: t}
 		x.interrupts = newInterrupts(track.NewTable(), health.NewBook(), slog.New(slog.NewTextHandler(x, nil)))
-		x.pins = func() { x.looks++ }
+		x.pins = func() { x.looks.Add(1) }
 		defer x.start()()
 		f(t, x)
 	})
@@ -341,10 +342,9 @@ func TestInterruptHearsOfTests(t *testing.T) {
 // TestInterruptRests between looks, however often it is poked, and for good where there is nothing to do.
 func TestInterruptRests(t *testing.T) {
 	interruptTest(t, func(t *testing.T, x *interrupting) {
-		counted := func() (n int) {
+		counted := func() int {
 			synctest.Wait()
-			n, x.looks = x.looks, 0
-			return n
+			return int(x.looks.Swap(0))
 		}
 		x.use(map[string]config.Interrupt{"G": {Close: true}}, selectOf("G", "a b"))
 		time.Sleep(time.Second)

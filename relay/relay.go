@@ -4,12 +4,11 @@ package relay
 
 import (
 	"context"
+	"crypto/rand"
 	"errors"
-	"fmt"
 	"log/slog"
-	"os"
-	"runtime/debug"
 	"slices"
+	"strconv"
 	"sync"
 	"sync/atomic"
 
@@ -23,6 +22,7 @@ import (
 	"github.com/switchyard-proxy/switchyard/relay/process"
 	"github.com/switchyard-proxy/switchyard/relay/rule"
 	"github.com/switchyard-proxy/switchyard/relay/state"
+	"github.com/switchyard-proxy/switchyard/relay/sysnet"
 	"github.com/switchyard-proxy/switchyard/relay/track"
 )
 
@@ -51,6 +51,8 @@ func (e *StepError) FailedStep() string { return e.Step }
 // Unwrap returns the cause.
 func (e *StepError) Unwrap() error { return e.Err }
 
+var errEnding = errors.New("the daemon stops")
+
 // Relay is the running relay.
 type Relay struct {
 	Agent string // what downloads call themselves, unless the configuration says something else
@@ -67,13 +69,22 @@ type Relay struct {
 	book    *health.Book
 	planner *health.Planner
 
+	signs      signs
+	panels     *panels
 	interrupts *interrupts
 	lost       lostPins
+
+	sockets   *sysnet.Sockets // nil: nobody keeps account
+	lingering atomic.Pointer[context.Context]
+	yielded   bool // applying guards it
+	ending    bool // applying guards it
 
 	applying sync.Mutex // one change at a time; flows never take this lock
 	inbounds *inbounds
 	parts    []Part
 	current  atomic.Pointer[Running]
+	boot     string // what revisions of this process begin with
+	plans    bool   // a judge that reads what proxy providers have on disk, to say what would be kept
 
 	gathering sync.Mutex // groups get the members of one moment; it is taken inside applying, never around it
 	unread    bool       // the stored choices could not be read; applying guards it
@@ -82,13 +93,16 @@ type Relay struct {
 // New makes a relay that serves nothing yet.
 func New(hub *logs.Hub, store *state.Store, source Source) *Relay {
 	log := hub.Logger()
-	r := &Relay{Agent: "switchyard", hub: hub, log: log, store: store, source: source, finder: process.New()}
+	r := &Relay{
+		Agent: "switchyard", hub: hub, log: log, store: store, source: source, finder: process.New(), boot: rand.Text()[:12],
+	}
 	r.engine = engine.New(log, track.NewTable())
 	r.dns = newDNSService(log)
 	r.book = health.NewBook()
 	r.planner = health.NewPlanner(health.Config{Book: r.book, Client: r.testClient, Log: log})
 	r.interrupts = newInterrupts(r.engine.Table, r.book, log)
 	r.interrupts.pins = r.forgetPins
+	r.panels = newPanels(r.getPanel, log)
 	r.geo = newGeoData(source.Paths.Home, log)
 	r.geo.get, r.geo.inUse, r.geo.held = r.getGeo, r.geoInUse, r.geoHeld
 	r.geo.changed = func(kind geo.Kind, names []string) {
@@ -115,6 +129,15 @@ func (r *Relay) Panics() int64 { return r.engine.Panics() }
 // none.
 func (r *Relay) Config() *config.Config { return r.current.Load().Config }
 
+// Revision is the configuration that runs, as Config is, and a word that another one has never had: it changes
+// with every change, and holds nothing of it.
+func (r *Relay) Revision() (c *config.Config, revision string) {
+	now := r.current.Load()
+	return now.Config, r.revision(now)
+}
+
+func (r *Relay) revision(n *Running) string { return r.boot + "-" + strconv.FormatUint(n.revision, 10) }
+
 // Outbound finds a node or group by name, also one of a provider; nil is none.
 func (r *Relay) Outbound(name string) outbound.Outbound {
 	return r.current.Load().index.Load().byName[name]
@@ -137,6 +160,7 @@ func (r *Relay) Run(ctx context.Context, started func() error) error {
 	flows, end := context.WithCancel(context.Background())
 	defer end()
 	r.inbounds, r.sources = newInbounds(r.engine, r.log), newSources(r.log)
+	r.inbounds.sockets = r.sockets
 	served := make(chan error, 1)
 	go func() { served <- r.engine.Serve(flows) }()
 	tests, endTests := context.WithCancel(context.Background())
@@ -147,19 +171,25 @@ func (r *Relay) Run(ctx context.Context, started func() error) error {
 	if err == nil {
 		var tasks sync.WaitGroup
 		tasks.Go(func() { r.geo.run(ctx) })
+		tasks.Go(func() { r.keepPanel(ctx) })
 		tasks.Go(func() { r.store.Serve(ctx, r.recall) })
 		<-ctx.Done()
+		r.signs.stopping.Store(true)
 		tasks.Wait()
 	}
 	endInterrupts()
-	r.applying.Lock() // no change begins any more
-	defer r.applying.Unlock()
-	for _, p := range slices.Backward(r.parts) {
+	r.applying.Lock()
+	r.ending = true // no change begins any more
+	r.applying.Unlock()
+	for _, p := range slices.Backward(r.parts) { // whose requests may still want to choose
 		err = errors.Join(err, p.Stop())
 	}
+	r.applying.Lock()
+	defer r.applying.Unlock()
 	r.sources.stop()
 	endTests()
 	err = errors.Join(err, <-tested)
+	r.linger()
 	r.inbounds.stop()
 	r.dns.stop()
 	end()
@@ -174,26 +204,15 @@ func (r *Relay) Apply(c *config.Config) error {
 	return r.apply(c, nil)
 }
 
-// Check says what is wrong with c beyond what its parser sees: what only building it shows. It
-// opens nothing and changes nothing.
-func Check(c *config.Config) error {
-	quiet := c.Clone()
-	quiet.Profile.StoreSelected = false // what was chosen before does not matter here
-	_, err := newJudge().build(quiet, nil, nil)
-	return err
-}
-
-// newJudge makes a relay that only says what is wrong with configurations.
-func newJudge() *Relay {
-	log := slog.New(slog.DiscardHandler)
-	return &Relay{log: log, store: state.New(os.DevNull, log), dns: newDNSService(log), book: health.NewBook()}
-}
-
-// Patch clones the running configuration, lets change edit it, and applies the result.
-func (r *Relay) Patch(change func(c *config.Config) error) error {
+// Patch clones the running configuration, lets change edit it, and applies the result. Where expected is there
+// and says no to the revision that runs, it fails with config.ErrStale.
+func (r *Relay) Patch(expected func(revision string) bool, change func(c *config.Config) error) error {
 	r.applying.Lock()
 	defer r.applying.Unlock()
 	now := r.current.Load()
+	if err := r.expect(now, expected); err != nil {
+		return err
+	}
 	c := now.Config.Clone()
 	c.Changed()
 	if err := change(c); err != nil {
@@ -202,66 +221,9 @@ func (r *Relay) Patch(change func(c *config.Config) error) error {
 	return r.apply(c, now.off)
 }
 
-// apply makes c run, with the rules in off switched off.
-func (r *Relay) apply(c *config.Config, off map[int]bool) (err error) {
-	if err := c.Validate().Err(); err != nil {
-		return err
-	}
-	prev := r.current.Load()
-	var changes []config.Change
-	step, done := "build", false
-	defer func() { // a bug ends the change and not the daemon
-		if v := recover(); v != nil {
-			r.log.Error("panic in a change of the configuration", "panic", v, "stack", string(debug.Stack()))
-			err = &StepError{Step: step, Err: fmt.Errorf("panic: %v", v)}
-		}
-		if err != nil && !done {
-			for _, change := range changes {
-				change.Abort()
-			}
-		}
-	}()
-	next, err := r.build(c, prev, off)
-	if err != nil {
-		return err
-	}
-	step = "inbounds"
-	binding, err := r.inbounds.prepare(c)
-	if err != nil {
-		return &StepError{Step: "inbounds", Err: err}
-	}
-	changes = append(changes, binding)
-	step = "dns"
-	resolving, err := r.dns.prepare(c, next.naming, r.evict)
-	if err != nil {
-		return &StepError{Step: "dns", Err: err}
-	}
-	changes = append(changes, resolving)
-	for _, p := range r.parts {
-		step = p.Name()
-		var old *config.Config
-		if prev != nil {
-			old = prev.Config
-		}
-		change, err := p.Prepare(old, c)
-		if err != nil {
-			return &StepError{Step: p.Name(), Err: err}
-		}
-		changes = append(changes, change)
-	}
-	resolving.adopt() // as nothing below, it cannot fail
-	r.use(next)       // nothing after this line can fail
-	step, done = "commit", true
-	r.hub.SetLevel(logLevel(c.LogLevel))
-	next.switchCounters(prev)
-	r.sources.follow(prev, next)
-	r.geo.forgive()
-	r.geo.wake()
-	for _, change := range changes {
-		change.Commit()
-	}
-	if len(c.Rules) > largeSet {
-		debug.FreeOSMemory() // reading it took several times what is kept
+func (r *Relay) expect(now *Running, expected func(revision string) bool) error {
+	if expected != nil && !expected(r.revision(now)) {
+		return config.ErrStale
 	}
 	return nil
 }

@@ -89,8 +89,10 @@ func readFile(path string) (name string, text []byte, err error) {
 // Reload reads the source again and applies it, the controller's settings too. A bug that a file brings
 // to light ends the reload and not the daemon.
 func (r *Relay) Reload() (err error) {
+	defer func() { r.signs.reloaded(err) }()
 	defer func() {
 		if v := recover(); v != nil {
+			r.signs.bugs.Add(1)
 			r.log.Error("panic in a reload", "panic", v, "stack", string(debug.Stack()))
 			err = &StepError{Step: "read", Err: fmt.Errorf("panic: %v", v)}
 		}
@@ -117,8 +119,9 @@ func (r *Relay) warn(diags config.Diagnostics) {
 
 // Load applies the configuration in payload, else in the file path, else in the source. The
 // controller's settings stay as they are; without force the listening ports and what belongs to
-// them do too.
-func (r *Relay) Load(path, payload string, force bool) error {
+// them do too. Where expected is there and says no to the revision that runs, it fails with config.ErrStale.
+func (r *Relay) Load(path, payload string, force bool, expected func(revision string) bool) (err error) {
+	defer func() { r.signs.reloaded(err) }()
 	c, diags, err := r.parse(path, payload)
 	r.warn(diags)
 	if err != nil {
@@ -126,11 +129,11 @@ func (r *Relay) Load(path, payload string, force bool) error {
 	}
 	r.applying.Lock()
 	defer r.applying.Unlock()
-	running := r.current.Load().Config
-	c.Controller, c.TLS.Certificate, c.TLS.PrivateKey = running.Controller, running.TLS.Certificate, running.TLS.PrivateKey
-	if !force {
-		keepInbounds(c, running)
+	now := r.current.Load()
+	if err := r.expect(now, expected); err != nil {
+		return err
 	}
+	keepSettings(c, now.Config, force)
 	return r.apply(c, nil)
 }
 
@@ -159,11 +162,18 @@ func (r *Relay) parse(path, payload string) (*config.Config, config.Diagnostics,
 	return s.Read()
 }
 
-// keepInbounds leaves what a reload without force does not touch.
-func keepInbounds(c, running *config.Config) {
+// keepSettings leaves what a client's reload does not touch: the controller, and what is listened on unless
+// force says so.
+func keepSettings(c, running *config.Config, force bool) {
+	c.Controller, c.TLS.Certificate, c.TLS.PrivateKey = running.Controller, running.TLS.Certificate, running.TLS.PrivateKey
+	c.Upgrade = running.Upgrade // or who may use the API could have any program run
+	if force {
+		return
+	}
 	c.Port, c.SocksPort, c.MixedPort = running.Port, running.SocksPort, running.MixedPort
 	c.RedirPort, c.TProxyPort = running.RedirPort, running.TProxyPort
 	c.AllowLAN, c.BindAddress = running.AllowLAN, running.BindAddress
 	c.SkipAuthPrefixes, c.LANAllowed, c.LANDisallowed = running.SkipAuthPrefixes, running.LANAllowed, running.LANDisallowed
 	c.InboundTFO, c.InboundMPTCP = running.InboundTFO, running.InboundMPTCP
+	c.SSConfig, c.VmessConfig, c.TUIC = running.SSConfig, running.VmessConfig, running.TUIC
 }

@@ -4,9 +4,12 @@ package engine
 
 import (
 	"fmt"
+	"io"
+	"log/slog"
 	"testing"
 
 	"github.com/switchyard-proxy/switchyard/relay/flow"
+	"github.com/switchyard-proxy/switchyard/relay/logs"
 )
 
 // TestRouteAllocatesForTheRouteAlone decides about flows behind few rules and behind many. What it
@@ -38,4 +41,29 @@ func TestRouteAllocatesForTheRouteAlone(t *testing.T) {
 	f(10, flow.TCP, 3)
 	f(200, flow.TCP, 3)
 	f(1, flow.UDP, 4) // one rule that holds has a target that carries no UDP
+}
+
+// TestLogAllocatesForTheLineAlone writes the line of a new flow: nobody reads the structured form, and its
+// fields cost nothing. A line that nobody wants costs nothing at all.
+func TestLogAllocatesForTheLineAlone(t *testing.T) {
+	s := newSetup(t, ByRule, "DOMAIN-SUFFIX,example.org,outer")
+	fl := to(flow.TCP, "www.example.org")
+	r, err := s.route(t.Context(), s.Snapshot, fl)
+	if err != nil {
+		t.Fatal(err)
+	}
+	en := r.entry(fl)
+	s.Table.Open(en, func() {})
+	f := func(level slog.Level, log func(), want float64) {
+		t.Helper()
+		s.Engine.log = logs.NewHub(io.Discard, level).Logger()
+		if got := testing.AllocsPerRun(100, log); got != want {
+			t.Errorf("%v allocations a line; want %v", got, want)
+		}
+	}
+	line := func() { s.logFlow(t.Context(), fl, &r, en) }
+	f(slog.LevelInfo, line, 8) // of the text
+	f(slog.LevelWarn, line, 0)
+	f(slog.LevelInfo, func() { s.logEnd(t.Context(), en) }, 0)
+	f(slog.LevelInfo, func() { s.logFailure(t.Context(), fl, &r, flow.ErrNoName) }, 0)
 }

@@ -50,12 +50,13 @@ type Snapshot struct {
 
 // Engine carries flows by the current snapshot.
 type Engine struct {
-	Table   *track.Table
-	log     *slog.Logger
-	current atomic.Pointer[Snapshot]
-	nat     *nat.Table
-	panics  atomic.Int64
-	selves  flow.Selves
+	Table    *track.Table
+	log      *slog.Logger
+	counters *counters
+	current  atomic.Pointer[Snapshot]
+	nat      *nat.Table
+	panics   atomic.Int64
+	selves   flow.Selves
 }
 
 // Selves are the connections of ours that may come back to us.
@@ -63,7 +64,7 @@ func (e *Engine) Selves() *flow.Selves { return &e.selves }
 
 // New makes an engine; Use must be called before the first flow.
 func New(log *slog.Logger, table *track.Table) *Engine {
-	e := &Engine{Table: table, log: log}
+	e := &Engine{Table: table, log: log, counters: newCounters()}
 	e.nat = nat.New(nat.Config{Open: e.openPacket, Recovered: e.Recovered})
 	return e
 }
@@ -125,13 +126,14 @@ func (e *Engine) dial(ctx context.Context, f *flow.Flow, r *route, err error) (f
 		err = flow.ErrLoop
 	}
 	if err != nil {
-		e.logFailure(ctx, f, r, err)
+		e.failed(ctx, f, r, err)
 		return nil, err
 	}
+	e.counters.matched(r)
 	conn, err := r.leaf.Dial(ctx, f)
 	group.Tell(r.way, err)
 	if err != nil {
-		e.logFailure(ctx, f, r, err)
+		e.failed(ctx, f, r, err)
 		return nil, err
 	}
 	s := &stream{Conn: conn, engine: e, entry: r.entry(f)}
@@ -139,7 +141,7 @@ func (e *Engine) dial(ctx context.Context, f *flow.Flow, r *route, err error) (f
 		s.entry.Remote = host(a.String())
 	}
 	e.Table.Open(s.entry, s.end)
-	e.logFlow(ctx, f, r)
+	e.logFlow(ctx, f, r, s.entry)
 	return s, nil
 }
 
@@ -229,16 +231,19 @@ func (e *Engine) openPacket(ctx context.Context, f *flow.Flow, dial nat.Dial, en
 		}
 		r, err = e.reroute(ctx, s, f, &r) // the way to a node may not carry it
 	}
+	if r.leaf != nil && !errors.Is(err, errCircle) {
+		e.counters.matched(&r)
+	}
 	if err == nil && !f.To.IP.IsValid() {
 		err = locate(ctx, r.leaf, f)
 	}
 	if err != nil {
-		e.logFailure(ctx, f, &r, err)
+		e.failed(ctx, f, &r, err)
 		return nil, err
 	}
 	entry := r.entry(f)
 	e.Table.Open(entry, end)
-	e.logFlow(ctx, f, &r)
+	e.logFlow(ctx, f, &r, entry)
 	return &nat.Session{
 		To: sentTo(r.leaf, f), Conn: conn, Up: &entry.Up, Down: &entry.Down,
 		Closed: func(idle bool) {

@@ -14,8 +14,9 @@ import (
 
 // The texts below are the family's: programs read them.
 
-// logFlow says where a flow goes: "[TCP] src --> dst match Domain(x) using G[leaf]".
-func (e *Engine) logFlow(ctx context.Context, f *flow.Flow, r *route) {
+// logFlow says where a flow goes: "[TCP] src --> dst match Domain(x) using G[leaf]". en is the flow in the
+// table, nil for one that is not carried.
+func (e *Engine) logFlow(ctx context.Context, f *flow.Flow, r *route, en *track.Entry) {
 	if !e.log.Enabled(ctx, slog.LevelInfo) {
 		return
 	}
@@ -37,7 +38,11 @@ func (e *Engine) logFlow(ctx context.Context, f *flow.Flow, r *route) {
 		}
 		b.WriteString(" using " + chainText(r.chain))
 	}
-	e.log.LogAttrs(ctx, slog.LevelInfo, b.String())
+	if en != nil {
+		e.log.LogAttrs(ctx, slog.LevelInfo, b.String(), slog.Any("", (*carried)(en)))
+	} else {
+		e.log.LogAttrs(ctx, slog.LevelInfo, b.String(), slog.Any("", refusal(f, r, nil)))
+	}
 }
 
 func writeFlow(b *strings.Builder, f *flow.Flow) {
@@ -63,6 +68,12 @@ func chainText(chain []string) string {
 	return chain[0]
 }
 
+// failed counts and logs a flow that came to nothing.
+func (e *Engine) failed(ctx context.Context, f *flow.Flow, r *route, err error) {
+	e.counters.failed(r, err)
+	e.logFailure(ctx, f, r, err)
+}
+
 // logFailure says that an outbound could not be dialed. A rule's refusal is no failure.
 func (e *Engine) logFailure(ctx context.Context, f *flow.Flow, r *route, err error) {
 	level := slog.LevelWarn
@@ -78,7 +89,7 @@ func (e *Engine) logFailure(ctx context.Context, f *flow.Flow, r *route, err err
 		return
 	}
 	if rejected(err) {
-		e.logFlow(ctx, f, r)
+		e.logFlow(ctx, f, r, nil)
 		return
 	}
 	var b strings.Builder
@@ -90,7 +101,7 @@ func (e *Engine) logFailure(ctx context.Context, f *flow.Flow, r *route, err err
 		b.WriteString(" (match " + r.info.Type + "/" + r.info.Payload + ")")
 	}
 	b.WriteString(" " + sourceText(f) + " --> " + f.To.String() + " error: " + err.Error())
-	e.log.LogAttrs(ctx, level, b.String())
+	e.log.LogAttrs(ctx, level, b.String(), slog.Any("", refusal(f, r, err)))
 }
 
 // logEnd says why a flow ended.
@@ -102,5 +113,5 @@ func (e *Engine) logEnd(ctx context.Context, en *track.Entry) {
 	writeFlow(&b, en.Flow)
 	b.WriteString(" closed: " + string(en.Reason()))
 	e.log.LogAttrs(ctx, slog.LevelDebug, b.String(), slog.String("id", en.ID.String()),
-		slog.Int64("up", en.Up.Load()), slog.Int64("down", en.Down.Load()))
+		slog.Int64("up", en.Up.Load()), slog.Int64("down", en.Down.Load()), slog.Any("", (*ended)(en)))
 }

@@ -27,6 +27,7 @@ func (e *Engine) OpenPacketVia(ctx context.Context, f *flow.Flow, target outboun
 func (e *Engine) openOwn(ctx context.Context, f *flow.Flow, r *route, err error) (flow.PacketConn, error) {
 	var conn flow.PacketConn
 	if err == nil {
+		e.counters.matched(r)
 		conn, err = r.leaf.DialPacket(ctx, f)
 		group.Tell(r.way, err)
 	}
@@ -36,13 +37,13 @@ func (e *Engine) openOwn(ctx context.Context, f *flow.Flow, r *route, err error)
 		}
 	}
 	if err != nil {
-		e.logFailure(ctx, f, r, err)
+		e.failed(ctx, f, r, err)
 		return nil, err
 	}
 	f.To = sentTo(r.leaf, f)
 	c := &ownPackets{PacketConn: conn, engine: e, entry: r.entry(f)}
 	e.Table.Open(c.entry, func() { _ = conn.Close() })
-	e.logFlow(ctx, f, r)
+	e.logFlow(ctx, f, r, c.entry)
 	return c, nil
 }
 

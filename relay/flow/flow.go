@@ -42,6 +42,9 @@ const (
 
 var kindNames = [...]string{HTTP: "HTTP", HTTPS: "HTTPS", SOCKS4: "Socks4", SOCKS5: "Socks5", Inner: "Inner"}
 
+// Kinds is how many there are, with the zero Kind.
+const Kinds = len(kindNames)
+
 // String returns the API's word for k, such as "Socks5".
 func (k Kind) String() string {
 	if int(k) < len(kindNames) {

@@ -23,6 +23,8 @@ type Entry struct {
 	Message string
 	Fields  []Field
 	Lost    int // messages this watcher was too slow for, just before this one
+
+	with, facts Detail // what All adds to Fields: of the logger, and of the message; nil is nothing
 }
 
 // Field is a named fact of a message.
@@ -110,6 +112,19 @@ func (h *Hub) Watch(level slog.Level) *Watcher {
 	return w
 }
 
+// Missed is how many messages w was too slow for since the last one in C, once C is empty. It tells of them
+// once: the next message does not.
+func (w *Watcher) Missed() int {
+	w.hub.mu.Lock()
+	defer w.hub.mu.Unlock()
+	if len(w.C) > 0 {
+		return 0
+	}
+	n := w.lost
+	w.lost = 0
+	return n
+}
+
 // Close ends the delivery. C is left open and gets nothing more.
 func (w *Watcher) Close() {
 	w.hub.mu.Lock()
@@ -170,6 +185,7 @@ func LevelName(l slog.Level) string {
 type handler struct {
 	hub    *Hub
 	fields []Field
+	with   Detail
 	group  string
 }
 
@@ -178,14 +194,18 @@ func (h *handler) Enabled(_ context.Context, l slog.Level) bool {
 }
 
 func (h *handler) Handle(_ context.Context, r slog.Record) error {
-	e := Entry{Time: r.Time, Level: r.Level, Message: r.Message}
-	if n := len(h.fields) + r.NumAttrs(); n > 0 {
-		e.Fields = append(make([]Field, 0, n), h.fields...)
-		r.Attrs(func(a slog.Attr) bool {
-			e.Fields = h.field(e.Fields, a)
+	e := Entry{Time: r.Time, Level: r.Level, Message: r.Message, Fields: h.fields, with: h.with}
+	r.Attrs(func(a slog.Attr) bool {
+		if d := detail(a); d != nil {
+			e.facts = join(e.facts, d)
 			return true
-		})
-	}
+		}
+		if len(e.Fields) == len(h.fields) { // what h has is shared
+			e.Fields = append(make([]Field, 0, len(h.fields)+r.NumAttrs()), h.fields...)
+		}
+		e.Fields = h.field(e.Fields, a)
+		return true
+	})
 	h.hub.emit(e)
 	return nil
 }
@@ -201,7 +221,11 @@ func (h *handler) WithAttrs(attrs []slog.Attr) slog.Handler {
 	n := *h
 	n.fields = append([]Field(nil), h.fields...)
 	for _, a := range attrs {
-		n.fields = h.field(n.fields, a)
+		if d := detail(a); d != nil {
+			n.with = join(n.with, d)
+		} else {
+			n.fields = h.field(n.fields, a)
+		}
 	}
 	return &n
 }

@@ -1,5 +1,7 @@
 package rule
 
+import "slices"
+
 // kind is what a compiled rule looks at.
 type kind uint8
 
@@ -54,6 +56,19 @@ type ruleType struct {
 
 // Types are the names of all types of rules, as a configuration spells them, sorted.
 func Types() []string { return sortedKeys(types) }
+
+// Words are the names of all types of rules in the API, sorted.
+func Words() []string {
+	var list []string
+	for _, t := range types {
+		list = append(list, t.api)
+		if t.src != "" {
+			list = append(list, t.src)
+		}
+	}
+	slices.Sort(list)
+	return slices.Compact(list)
+}
 
 var types = map[string]ruleType{
 	"DOMAIN":                {"Domain", domain, ""},

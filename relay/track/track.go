@@ -48,6 +48,7 @@ type Entry struct {
 	reason         atomic.Pointer[Reason]
 	halfClosed     atomic.Bool
 	places         atomic.Pointer[Places]
+	text           atomic.Pointer[text]
 	idleUp, idleDn int64
 	idleSweeps     int
 }
@@ -83,17 +84,35 @@ func (e *Entry) HalfClosed() { e.halfClosed.Store(true) }
 // Places are where the two ends of a flow are.
 type Places struct{ Source, Target flow.Place }
 
-// Places returns where the ends are. find is asked when nobody has looked before; what it knows
-// nothing of is asked again the next time.
+// Places returns where the ends are, or nil where nothing is known of either. find is asked when nobody has
+// looked before; what it knows nothing of is asked again the next time.
 func (e *Entry) Places(find func(netip.Addr) flow.Place) *Places {
 	if p := e.places.Load(); p != nil {
 		return p
 	}
-	p := &Places{find(e.Flow.Source.Addr()), find(e.Flow.To.IP)}
-	if p.Source.Countries != nil || p.Target.Countries != nil || p.Source.System != "" || p.Target.System != "" {
-		e.places.Store(p)
+	source, target := find(e.Flow.Source.Addr()), find(e.Flow.To.IP)
+	if source.Countries == nil && target.Countries == nil && source.System == "" && target.System == "" {
+		return nil
 	}
-	return p
+	e.places.Store(&Places{source, target})
+	return e.places.Load()
+}
+
+// text is how somebody describes the flow, with what is known of its places.
+type text struct {
+	at    *Places
+	parts []string
+}
+
+// Text returns what write has made of the flow, and at, what Places returned, when it was asked first. It is
+// kept as long as the flow: of its parts, only the counters that come between them change.
+func (e *Entry) Text(at *Places, write func(*Entry, *Places) []string) []string {
+	t := e.text.Load()
+	if t == nil || t.at != at {
+		t = &text{at, write(e, at)}
+		e.text.Store(t)
+	}
+	return t.parts
 }
 
 const shardCount = 32

@@ -1,0 +1,134 @@
+package relay
+
+import (
+	"errors"
+	"fmt"
+	"runtime/debug"
+
+	"github.com/switchyard-proxy/switchyard/relay/config"
+)
+
+// transaction is a change of the configuration under way.
+type transaction struct {
+	relay      *Relay
+	prev, next *Running // prev is nil at start
+	step       string   // that is being taken
+	changes    []config.Change
+	resolving  *dnsChange
+	late       bool // it cannot be given up any more
+}
+
+// apply makes c run, with the rules in off switched off.
+func (r *Relay) apply(c *config.Config, off map[int]bool) (err error) {
+	if err := c.Validate().Err(); err != nil {
+		return err
+	}
+	switch {
+	case r.ending:
+		return &StepError{Step: "build", Err: errEnding}
+	case r.yielded:
+		return &StepError{Step: "build", Err: errYielded}
+	}
+	x := &transaction{relay: r, prev: r.current.Load(), step: "build"}
+	defer func() { // a bug ends the change and not the daemon
+		if v := recover(); v != nil {
+			err = r.bug(x.step, v)
+		}
+		if err != nil {
+			x.abort()
+		}
+	}()
+	if x.next, err = r.build(c, x.prev, off); err != nil {
+		return err
+	}
+	if x.prev != nil {
+		x.next.revision = x.prev.revision + 1
+	}
+	if err := x.prepare(c); err != nil {
+		return err
+	}
+	return x.commit(c)
+}
+
+// prepare acquires what c needs, beside what runs.
+func (x *transaction) prepare(c *config.Config) error {
+	r := x.relay
+	var old *config.Config
+	if x.prev != nil {
+		old = x.prev.Config
+	}
+	take := func(step string, prepare func() (config.Change, error)) error {
+		x.step = step
+		change, err := prepare()
+		if err != nil {
+			return &StepError{Step: step, Err: err}
+		}
+		x.changes = append(x.changes, change)
+		return nil
+	}
+	err := take("inbounds", func() (config.Change, error) { return r.inbounds.prepare(c) })
+	if err == nil {
+		err = take("dns", func() (change config.Change, err error) {
+			x.resolving, err = r.dns.prepare(c, x.next.naming, r.evict)
+			return x.resolving, err
+		})
+	}
+	for _, p := range r.parts {
+		if err == nil {
+			err = take(p.Name(), func() (config.Change, error) { return p.Prepare(old, c) })
+		}
+	}
+	return err
+}
+
+// commit makes the change. Nothing in it can fail, but by a bug.
+func (x *transaction) commit(c *config.Config) (err error) {
+	r, prev, next := x.relay, x.prev, x.next
+	x.resolving.adopt()
+	r.use(next)
+	r.signs.applied()
+	x.step, x.late = "commit", true
+	r.hub.SetLevel(logLevel(c.LogLevel))
+	next.switchCounters(prev)
+	r.sources.follow(prev, next)
+	r.geo.forgive()
+	r.geo.wake()
+	if prev == nil || prev.panel != next.panel || prev.Config.Controller.UIURL != c.Controller.UIURL {
+		r.panels.wake()
+	}
+	for _, change := range x.changes {
+		err = errors.Join(err, r.finish(x.step, change.Commit))
+	}
+	if len(c.Rules) > largeSet {
+		debug.FreeOSMemory() // reading it took several times what is kept
+	}
+	return err
+}
+
+// abort gives up what was acquired, unless it is in use.
+func (x *transaction) abort() {
+	if x.late {
+		return
+	}
+	for _, change := range x.changes {
+		_ = x.relay.finish(x.step, change.Abort)
+	}
+}
+
+// finish ends one of the prepared steps of a change. A bug in it does not keep the others from their end.
+func (r *Relay) finish(step string, end func()) (err error) {
+	defer func() {
+		if v := recover(); v != nil {
+			err = r.bug(step, v)
+		}
+	}()
+	end()
+	return nil
+}
+
+// bug is what a panic in a change of the configuration comes to.
+func (r *Relay) bug(step string, v any) error {
+	r.signs.bugs.Add(1)
+	r.log.Error("panic in a change of the configuration", "panic", v, "stack", string(debug.Stack()))
+	return &StepError{Step: step, Err: fmt.Errorf("panic: %v", v)}
+}
