@@ -4,6 +4,7 @@
 GEN_CONFIGS := types append server client streams
 GEN_TOOL    := go tool oapi-codegen
 GEN_SPEC    := gen/spec/openapi.gen.json
+GEN_YAML    := gen/spec/openapi.gen.yaml
 
 .PHONY: gen gen-check
 
@@ -12,6 +13,7 @@ gen: ## write gen/ from openapi.yaml
 		$(GEN_TOOL) -config gen/cfg/$$n.yaml openapi.yaml; \
 	done; \
 	go run ./gen/internal/tojson < openapi.yaml > $(GEN_SPEC).new; mv $(GEN_SPEC).new $(GEN_SPEC)
+	cp openapi.yaml $(GEN_YAML)
 
 # The place of the output is in the config and beats the command line, so a copy of the config
 # points it elsewhere.
@@ -23,6 +25,7 @@ gen-check: ## tell which files of gen/ openapi.yaml would change
 		$(GEN_TOOL) -config "$$dir/$$n.yaml" openapi.yaml; \
 	done; \
 	mkdir -p "$$dir/gen/spec"; go run ./gen/internal/tojson < openapi.yaml > "$$dir/$(GEN_SPEC)"; \
+	cp openapi.yaml "$$dir/$(GEN_YAML)"; \
 	for f in $$(cd "$$dir" && find gen -type f); do \
 		cmp -s "$$dir/$$f" "$$f" || { echo "$$f is not what openapi.yaml makes: run make gen" >&2; status=1; }; \
 	done; \

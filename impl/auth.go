@@ -20,7 +20,8 @@ import (
 // settings are who may use the API, of one configuration.
 type settings struct {
 	secret   [sha256.Size]byte
-	guarded  bool // there is a secret
+	guarded  bool               // there is a secret
+	token    *[sha256.Size]byte // of the metrics; nil for none
 	origins  []string
 	explicit bool // origins were written down by somebody
 	private  bool // pages of public networks may reach us
@@ -34,6 +35,10 @@ func newSettings(c *config.Config, secret string) *settings {
 		origins: c.Controller.CORS.AllowOrigins, explicit: c.Controller.CORS.AllowOriginsSet,
 		private: c.Controller.CORS.AllowPrivateNetwork,
 		doh:     strings.TrimRight(c.Controller.DoHPath, "/"),
+	}
+	if token := c.Controller.MetricsToken; token != "" {
+		sum := sha256.Sum256([]byte(token))
+		s.token = &sum
 	}
 	for _, addr := range []string{c.Controller.Addr, c.Controller.TLSAddr} {
 		if host, _, err := net.SplitHostPort(addr); err == nil && host != "" {
@@ -60,21 +65,40 @@ func (s *settings) bearer(v []byte) bool {
 
 // basic takes the secret as a password: all that go tool pprof can send.
 func (s *settings) basic(v []byte) bool {
+	word, ok := password(v)
+	return ok && s.is(word)
+}
+
+// password is that of an Authorization field of the kind Basic.
+func password(v []byte) (word []byte, ok bool) {
 	code, ok := bytes.CutPrefix(v, []byte("Basic "))
 	if !ok {
-		return false
+		return nil, false
 	}
 	login, err := base64.StdEncoding.DecodeString(string(code))
-	_, password, found := bytes.Cut(login, []byte(":"))
-	return err == nil && found && s.is(password)
+	_, word, found := bytes.Cut(login, []byte(":"))
+	return word, err == nil && found
+}
+
+// metrics says whether the value of an Authorization field has the token that is good for /metrics alone.
+func (s *settings) metrics(v []byte, scheme rt.Scheme) bool {
+	word, ok := bytes.CutPrefix(v, []byte("Bearer "))
+	if scheme == rt.SchemeMetricsBasic {
+		word, ok = password(v)
+	}
+	sum := sha256.Sum256(word)
+	return s.token != nil && ok && subtle.ConstantTimeCompare(sum[:], s.token[:]) == 1
 }
 
 // authenticate decides about one request. A token in the query counts on WebSockets alone, where a
 // page cannot set fields; there it wins over the field, unless it is empty.
-func (c *Controller) authenticate(ctx *fasthttp.RequestCtx, _ rt.Scheme) bool {
+func (c *Controller) authenticate(ctx *fasthttp.RequestCtx, scheme rt.Scheme) bool {
 	s := c.settings.Load()
-	if !s.guarded || isUnix(ctx) {
+	if !s.guarded || isLocal(ctx) {
 		return true
+	}
+	if scheme == rt.SchemeMetricsBearer || scheme == rt.SchemeMetricsBasic {
+		return s.metrics(ctx.Request.Header.Peek("Authorization"), scheme)
 	}
 	if string(ctx.Request.Header.Peek("Upgrade")) == "websocket" {
 		if token := ctx.QueryArgs().Peek("token"); len(token) > 0 {
@@ -85,16 +109,41 @@ func (c *Controller) authenticate(ctx *fasthttp.RequestCtx, _ rt.Scheme) bool {
 }
 
 // allows keeps web pages and rebound names out of a controller that has no secret: the request
-// must be for a host that is this machine, and come from no page or one of this machine.
-func (s *settings) allows(ctx *fasthttp.RequestCtx) bool {
-	if s.guarded || isUnix(ctx) {
+// must be for a host that is this machine, and come from no page, one of this machine, or one that
+// the configuration names.
+func (c *Controller) allows(ctx *fasthttp.RequestCtx) bool {
+	s, h := c.settings.Load(), &ctx.Request.Header
+	return isLocal(ctx) || s.trusts(h) || (isUI(ctx) || c.isDocs(ctx)) && s.isFor(h) && isNavigation(h)
+}
+
+// trusts is allows by the head alone, for all but the pages that anybody may link to.
+func (s *settings) trusts(h *fasthttp.RequestHeader) bool {
+	if s.guarded {
 		return true
 	}
-	if !s.isOurs(string(ctx.Request.Header.Host())) {
-		return false
+	origin := string(h.Peek("Origin"))
+	isAnonymous := origin == "" && string(h.Peek("Sec-Fetch-Site")) != "cross-site" // no page asks, as far as its browser says
+	return s.isFor(h) && (isAnonymous || s.originAllowed(origin))
+}
+
+// isFor says whether a request is for this machine.
+func (s *settings) isFor(h *fasthttp.RequestHeader) bool {
+	target := h.RequestURI()
+	if _, rest, ok := bytes.Cut(target, []byte("://")); ok && target[0] != '/' { // then Host counts no more (RFC 9112, section 3.2.2)
+		if end := bytes.IndexAny(rest, "/?#"); end >= 0 {
+			rest = rest[:end]
+		}
+		if !s.isOurs(string(rest)) {
+			return false
+		}
 	}
-	origin := string(ctx.Request.Header.Peek("Origin"))
-	return origin == "" || s.explicit || isLoopback(origin)
+	return s.isOurs(string(h.Host()))
+}
+
+// isNavigation says whether somebody has followed a link, who was not on a page of ours.
+func isNavigation(h *fasthttp.RequestHeader) bool {
+	return (h.IsGet() || h.IsHead()) && len(h.Peek("Origin")) == 0 &&
+		string(h.Peek("Sec-Fetch-Mode")) == "navigate" && string(h.Peek("Sec-Fetch-Dest")) == "document"
 }
 
 // isOurs says whether a Host field names this machine: an address, a loopback name, or a name of
@@ -108,7 +157,7 @@ func (s *settings) isOurs(host string) bool {
 	if _, err := netip.ParseAddr(name); err == nil {
 		return true
 	}
-	return name == "" || name == "localhost" || strings.HasSuffix(name, ".localhost") || slices.Contains(s.hosts, name)
+	return host == "" || name == "localhost" || strings.HasSuffix(name, ".localhost") || slices.Contains(s.hosts, name)
 }
 
 func isLoopback(origin string) bool {
@@ -127,7 +176,7 @@ func isLoopback(origin string) bool {
 func (c *Controller) checkOrigin(ctx *fasthttp.RequestCtx) bool {
 	s := c.settings.Load()
 	origin := string(ctx.Request.Header.Peek("Origin"))
-	return origin == "" || s.guarded && !s.explicit || s.originAllowed(origin) || isUnix(ctx)
+	return origin == "" || s.guarded && !s.explicit || s.originAllowed(origin) || isLocal(ctx)
 }
 
 // originAllowed says whether the pages of origin may read answers.
@@ -185,6 +234,10 @@ func (s *settings) preflight(ctx *fasthttp.RequestCtx) {
 			fields = append(fields, "Authorization")
 		case "content-type":
 			fields = append(fields, "Content-Type")
+		case "if-match":
+			fields = append(fields, "If-Match")
+		case "if-none-match":
+			fields = append(fields, "If-None-Match")
 		default:
 			h.Del("Access-Control-Allow-Origin")
 			return

@@ -17,15 +17,16 @@ import (
 // storage is bounded by the store.
 const (
 	maxBody      = 64 << 20
-	maxGuestBody = 64 << 10 // of a request that does not know the secret
+	maxGuestBody = 64 << 10 // of a request that does not know the secret, or where there is none, comes from a foreign page
 )
 
 var storagePath = []byte("/storage/")
 
 // most is how large a body may be, as its head says what it is for. No more than that is read.
-func (c *Controller) most(h *fasthttp.RequestHeader, unix bool) int {
+func (c *Controller) most(h *fasthttp.RequestHeader, local bool) int {
+	s := c.settings.Load()
 	switch {
-	case !unix && !c.settings.Load().bearer(h.Peek("Authorization")):
+	case !local && !s.bearer(h.Peek("Authorization")), !local && !s.trusts(h):
 		return maxGuestBody
 	case h.IsPut() && bytes.HasPrefix(h.RequestURI(), storagePath):
 		return state.MaxStored
@@ -36,22 +37,28 @@ func (c *Controller) most(h *fasthttp.RequestHeader, unix bool) int {
 // malformed answers a request that cannot be read.
 func (c *Controller) malformed(ctx *fasthttp.RequestCtx, err error) {
 	var small *fasthttp.ErrSmallBuffer
-	status := fasthttp.StatusBadRequest
 	switch {
 	case errors.Is(err, fasthttp.ErrBodyTooLarge):
 		c.tooLarge(ctx)
-		return
 	case errors.As(err, &small):
-		status = fasthttp.StatusRequestHeaderFieldsTooLarge
+		refuse(ctx, fasthttp.StatusRequestHeaderFieldsTooLarge)
+		drain(ctx.Conn())
+	default:
+		refuse(ctx, fasthttp.StatusBadRequest)
 	}
+}
+
+// refuse answers a request that is no request of the API, and ends its connection.
+func refuse(ctx *fasthttp.RequestCtx, status int) {
 	ctx.Error(fmt.Sprintf("%d %s", status, fasthttp.StatusMessage(status)), status)
+	ctx.SetConnectionClose()
 }
 
 // tooLarge refuses a body that is larger than most says. Of a body in chunks the head is gone by now.
 func (c *Controller) tooLarge(ctx *fasthttp.RequestCtx) {
 	h, most := &ctx.Request.Header, 0
 	if h.ContentLength() > 0 {
-		most = c.most(h, isUnix(ctx))
+		most = c.most(h, isLocal(ctx))
 	}
 	c.settings.Load().cors(ctx)
 	rt.FailTooLarge(ctx, most)

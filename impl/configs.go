@@ -14,14 +14,19 @@ import (
 )
 
 // GetConfigs implements server.Handler.
-func (c *Controller) GetConfigs(_ *fasthttp.RequestCtx, w server.GetConfigsW) rt.Reply {
-	return w.JSON200(configEntity(c.o.Relay.Config(), c.o.Version))
+func (c *Controller) GetConfigs(ctx *fasthttp.RequestCtx, w server.GetConfigsW) rt.Reply {
+	now, revision := c.o.Relay.Revision()
+	c.settings.Load().tag(ctx, revision)
+	if has := condition(ctx, "If-None-Match", true); has != nil && has(revision) {
+		return w.Empty304()
+	}
+	return w.JSON200(configEntity(now, c.o.Version))
 }
 
 // PatchConfigs implements server.Handler.
-func (c *Controller) PatchConfigs(_ *fasthttp.RequestCtx, body *api.ConfigPatch, w server.PatchConfigsW) rt.Reply {
+func (c *Controller) PatchConfigs(ctx *fasthttp.RequestCtx, body *api.ConfigPatch, w server.PatchConfigsW) rt.Reply {
 	var bad *api.Error
-	err := c.o.Relay.Patch(func(n *config.Config) error {
+	err := c.o.Relay.Patch(condition(ctx, "If-Match", false), func(n *config.Config) error {
 		bad = patch(n, body)
 		if bad != nil {
 			return errPatch
@@ -32,31 +37,39 @@ func (c *Controller) PatchConfigs(_ *fasthttp.RequestCtx, body *api.ConfigPatch,
 		return w.JSON400(bad)
 	}
 	if err != nil {
-		status, e := failure(err)
-		if status == 400 {
+		switch status, e := failure(err); status {
+		case 400:
 			return w.JSON400(e)
+		case 412:
+			return w.JSON412(e)
+		default:
+			return w.JSON500(e)
 		}
-		return w.JSON500(e)
 	}
 	return w.Empty204()
 }
 
 // ReplaceConfigs implements server.Handler.
-func (c *Controller) ReplaceConfigs(_ *fasthttp.RequestCtx, q server.ReplaceConfigsQuery, body *api.ConfigSource, w server.ReplaceConfigsW) rt.Reply {
-	if err := c.o.Relay.Load(body.Path, body.Payload, q.Force); err != nil {
-		status, e := failure(err)
-		if status == 400 {
+func (c *Controller) ReplaceConfigs(ctx *fasthttp.RequestCtx, q server.ReplaceConfigsQuery, body *api.ConfigSource, w server.ReplaceConfigsW) rt.Reply {
+	if err := c.o.Relay.Load(body.Path, body.Payload, q.Force, condition(ctx, "If-Match", false)); err != nil {
+		switch status, e := failure(err); status {
+		case 400:
 			return w.JSON400(e)
+		case 412:
+			return w.JSON412(e)
+		default:
+			return w.JSON500(e)
 		}
-		return w.JSON500(e)
 	}
 	return w.Empty204()
 }
 
-// set puts a value in its place, where there is one.
-func set[T any](to *T, v *T) {
-	if v != nil {
-		*to = *v
+// tag names the configuration of an answer, also to pages.
+func (s *settings) tag(ctx *fasthttp.RequestCtx, revision string) {
+	h := &ctx.Response.Header
+	h.Set("ETag", `"`+revision+`"`)
+	if len(h.Peek("Access-Control-Allow-Origin")) > 0 {
+		h.Set("Access-Control-Expose-Headers", "ETag")
 	}
 }
 
@@ -83,27 +96,11 @@ func patch(n *config.Config, body *api.ConfigPatch) *api.Error {
 	if body.Sniffing != nil && *body.Sniffing {
 		n.Sniffer.Enable = true // which this version refuses, by its name
 	}
-	if t := body.Tun; t != nil {
-		set(&n.TUN.Enable, t.Enable)
-		set(&n.TUN.Device, t.Device)
-		set(&n.TUN.AutoRoute, t.AutoRoute)
-		set(&n.TUN.AutoDetectInterface, t.AutoDetectInterface)
-		set(&n.TUN.DNSHijack, t.DNSHijack)
-		if t.Stack != nil {
-			n.TUN.Stack = stackName(*t.Stack)
-		}
-		if t.Mtu != nil {
-			n.TUN.MTU = int(*t.Mtu)
-		}
-		if t.FileDescriptor != nil {
-			n.TUN.FileDescriptor = int(*t.FileDescriptor)
-		}
+	if body.Tun != nil {
+		patchTUN(&n.TUN, body.Tun)
 	}
-	if t := body.TuicServer; t != nil {
-		set(&n.TUIC.Enable, t.Enable)
-		set(&n.TUIC.Listen, t.Listen)
-		set(&n.TUIC.Certificate, t.Certificate)
-		set(&n.TUIC.PrivateKey, t.PrivateKey)
+	if body.TuicServer != nil {
+		patchTUIC(&n.TUIC, body.TuicServer)
 	}
 	for _, p := range []struct {
 		to   *[]netip.Prefix
@@ -136,16 +133,6 @@ func prefixes(texts []string) (list []netip.Prefix, bad string) {
 		list = append(list, p.Masked())
 	}
 	return list, ""
-}
-
-// stackName is how the API and the file spell a stack, from a word in any case.
-func stackName(s string) string {
-	for _, name := range []string{"gVisor", "System", "Mixed"} {
-		if strings.EqualFold(s, name) {
-			return name
-		}
-	}
-	return s
 }
 
 // configEntity is what the API shows of a configuration: never a secret.

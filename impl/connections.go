@@ -3,7 +3,9 @@ package impl
 import (
 	"net/netip"
 	"strconv"
+	"strings"
 	"sync"
+	"sync/atomic"
 	"time"
 
 	"github.com/valyala/fasthttp"
@@ -21,19 +23,32 @@ func (c *Controller) GetConnections(_ *fasthttp.RequestCtx, q server.GetConnecti
 	}
 	every := time.Duration(q.Interval) * time.Millisecond
 	return w.Stream(func(s server.ConnectionsStream) error {
-		tick := time.NewTicker(every)
+		tick := time.NewTimer(0)
 		defer tick.Stop()
+		from := time.Now().Add(-freshness)
+		next := c.tickAfter(time.Now().Add(every/2), every) // not right behind the first message
 		for {
-			if err := s.SendRaw(c.snapshot.bytes(c.appendConnections)); err != nil {
-				return err
-			}
 			select {
 			case <-tick.C:
 			case <-s.Done():
 				return nil
 			}
+			if err := s.SendRaw(c.snapshot.since(from, c.appendConnections)); err != nil {
+				return err
+			}
+			if now := time.Now(); next.Before(now) { // the reader is slow
+				next = c.tickAfter(now, every)
+			}
+			tick.Reset(time.Until(next))
+			from, next = next, next.Add(every)
 		}
 	})
+}
+
+// tickAfter is the first tick after t. All streams with one interval have their ticks at the same time, so that
+// they share what is sent.
+func (c *Controller) tickAfter(t time.Time, every time.Duration) time.Time {
+	return c.began.Add((t.Sub(c.began)/every + 1) * every)
 }
 
 // CloseAllConnections implements server.Handler.
@@ -51,23 +66,26 @@ func (c *Controller) CloseConnection(_ *fasthttp.RequestCtx, id string, w server
 	return w.Empty204()
 }
 
-// snapshots lets streams that ask at about the same time share one encoding.
+// snapshots lets the streams that have a tick at the same time share one encoding.
 type snapshots struct {
 	mu   sync.Mutex
 	at   time.Time
 	last []byte
+
+	encoded atomic.Int64 // how many were made
 }
 
-// freshness is how old a snapshot for a stream may be; streams ask every 50 ms at the most.
+// freshness is how old the first snapshot of a stream may be.
 const freshness = 25 * time.Millisecond
 
-// bytes returns a snapshot and a newline. Nobody changes them afterwards.
-func (s *snapshots) bytes(encode func([]byte) []byte) []byte {
+// since returns a snapshot that is not from before t, and a newline. Nobody changes them afterwards.
+func (s *snapshots) since(t time.Time, encode func([]byte) []byte) []byte {
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	if now := time.Now(); now.Sub(s.at) > freshness {
+	if s.at.Before(t) {
+		s.at = time.Now()
 		s.last = append(encode(make([]byte, 0, len(s.last)+len(s.last)/8)), '\n')
-		s.at = now
+		s.encoded.Add(1)
 	}
 	return s.last
 }
@@ -80,8 +98,7 @@ func (c *Controller) appendConnections(b []byte) []byte {
 		if i > 0 {
 			b = append(b, ',')
 		}
-		conn := connectionEntity(e, e.Places(c.o.Relay.Place))
-		b = conn.AppendJSON(b)
+		b = appendConnection(b, e, e.Places(c.o.Relay.Place))
 	}
 	up, down := table.Totals()
 	b = strconv.AppendInt(append(b, `],"downloadTotal":`...), down, 10)
@@ -90,11 +107,32 @@ func (c *Controller) appendConnections(b []byte) []byte {
 	return append(b, '}')
 }
 
-// connectionEntity is what the API shows of a flow.
+// appendConnection appends a flow: its counters, in what has been written of it before.
+func appendConnection(b []byte, e *track.Entry, at *track.Places) []byte {
+	text := e.Text(at, connectionText)
+	b = strconv.AppendInt(append(b, text[0]...), e.Down.Load(), 10)
+	b = strconv.AppendInt(append(b, text[1]...), e.Up.Load(), 10)
+	return append(b, text[2]...)
+}
+
+// connectionText is the JSON of a flow in three parts, between which download and upload come. No string
+// within holds what is looked for: quotes are escaped there.
+func connectionText(e *track.Entry, at *track.Places) []string {
+	const download, upload = `"download":`, `"upload":`
+	if at == nil {
+		at = new(track.Places)
+	}
+	conn := connectionEntity(e, at)
+	first, rest, _ := strings.Cut(string(conn.AppendJSON(nil)), download+"0")
+	middle, last, _ := strings.Cut(rest, upload+"0")
+	return []string{first + download, middle + upload, last}
+}
+
+// connectionEntity is what the API shows of a flow, without its counters.
 func connectionEntity(e *track.Entry, at *track.Places) api.Connection {
 	f := e.Flow
 	return api.Connection{
-		ID: e.ID.String(), Start: e.Start, Upload: e.Up.Load(), Download: e.Down.Load(),
+		ID: e.ID.String(), Start: e.Start,
 		Chains: e.Chain, ProviderChains: e.ProviderChain, Rule: e.Rule, RulePayload: e.RulePayload,
 		Metadata: api.Metadata{
 			Network: api.Network(f.Network.String()), Type: api.InboundType(f.Kind.String()),

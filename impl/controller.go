@@ -28,7 +28,10 @@ import (
 	"github.com/switchyard-proxy/switchyard/relay/ruleset"
 	"github.com/switchyard-proxy/switchyard/relay/state"
 	"github.com/switchyard-proxy/switchyard/relay/subscription"
+	"github.com/switchyard-proxy/switchyard/relay/sysnet"
 	"github.com/switchyard-proxy/switchyard/relay/track"
+	"github.com/switchyard-proxy/switchyard/relay/vitals"
+	"github.com/switchyard-proxy/switchyard/relay/webui"
 )
 
 // Relay is what the controller asks of the relay. Every method sees the configuration that runs.
@@ -59,6 +62,10 @@ type Relay interface {
 	UpdateRuleProvider(ctx context.Context, name string) (known bool, err error)
 	// UpdateGeo downloads and uses the geo data that rules need.
 	UpdateGeo(ctx context.Context) error
+	// Panel is the web panel that is served; nil is none.
+	Panel() *webui.Site
+	// UpdatePanel downloads the web panel anew, or leaves it as it is.
+	UpdatePanel(ctx context.Context) error
 	Table() *track.Table
 	Store() *state.Store
 	// QueryDNS resolves through name servers, the cache and policies included; hosts and fake
@@ -87,12 +94,24 @@ type Relay interface {
 	TestProxy(ctx context.Context, o outbound.Outbound, probe health.Probe, timeout time.Duration) (delay uint16, err error)
 	// TestGroup tests all members of a group now.
 	TestGroup(ctx context.Context, g group.Group, probe health.Probe, timeout time.Duration) []health.Result
+	// HealthCount counts what tests find: what was read of Health at another count may be out of date.
+	HealthCount() uint64
 	HealthPlan() health.PlannerState
-	// Patch clones the configuration, lets change edit it, and applies the result or nothing.
-	Patch(change func(*config.Config) error) error
+	// Vitals is how the relay is. It waits for nothing.
+	Vitals() *vitals.Vitals
+	// Revision is Config, and a word that no other configuration has had.
+	Revision() (c *config.Config, revision string)
+	// Patch clones the running configuration, lets change edit it, and applies the result or nothing. Where
+	// expected is there and says no to the revision that runs, it fails with config.ErrStale; the same goes
+	// for Load.
+	Patch(expected func(revision string) bool, change func(*config.Config) error) error
 	// Load applies the configuration in payload, else in the file path, else in the file the
 	// daemon was started with. Without force the listening ports stay as they are.
-	Load(path, payload string, force bool) error
+	Load(path, payload string, force bool, expected func(revision string) bool) error
+	// Plan says what Load would do, and Judge what is wrong with the configuration: with an error it cannot be
+	// read. Both touch nothing.
+	Plan(path, payload string, force bool) (*config.Plan, error)
+	Judge(path, payload string) (c *config.Config, diags config.Diagnostics, err error)
 }
 
 // Options are what a controller is made of.
@@ -101,6 +120,8 @@ type Options struct {
 	Hub   *logs.Hub
 
 	Version string
+	Process Process         // nil: it cannot be restarted or upgraded
+	Sockets *sysnet.Sockets // nil: nobody keeps account of the listening sockets
 }
 
 // Controller serves the API. It is a part of every change of the configuration.
@@ -110,17 +131,21 @@ type Controller struct {
 	settings atomic.Pointer[settings]
 	memory   memory
 	snapshot snapshots
+	nodes    nodesText
 
 	http    *fasthttp.Server // of TCP listeners
-	local   *fasthttp.Server // of the Unix socket, whose peers the kernel knows
+	local   *fasthttp.Server // of the Unix socket and the named pipe, whose peers the system knows
 	streams *rt.Server
 	ctx     context.Context
 	end     context.CancelFunc
 	panics  atomic.Int64
 
+	documents map[string]document
 	questions chan struct{} // holds one element for each question that DoH answers
 
-	live  map[endpoint]*listener // changed under the relay's one change at a time
+	live  map[endpoint]*listener                 // changed under the relay's one change at a time
+	shown atomic.Pointer[map[endpoint]*listener] // live, for those who do not wait for a change
+	began time.Time
 	serve sync.WaitGroup
 }
 
@@ -138,7 +163,8 @@ const (
 
 // New makes a controller that listens nowhere yet.
 func New(o Options) *Controller {
-	c := &Controller{o: o, log: o.Hub.Logger(), live: make(map[endpoint]*listener), questions: make(chan struct{}, maxQuestions)}
+	c := &Controller{o: o, log: o.Hub.Logger(), live: make(map[endpoint]*listener), questions: make(chan struct{}, maxQuestions), documents: newDocuments()}
+	c.began = time.Now()
 	c.ctx, c.end = context.WithCancel(context.Background())
 	c.settings.Store(new(settings))
 	r := router.New()
@@ -151,11 +177,11 @@ func New(o Options) *Controller {
 	return c
 }
 
-// newServer makes an HTTP server. Clients of the Unix socket may send what those may who know the secret.
-func (c *Controller) newServer(handler fasthttp.RequestHandler, unix bool) *fasthttp.Server {
+// newServer makes an HTTP server. Local clients may send what those may who know the secret.
+func (c *Controller) newServer(handler fasthttp.RequestHandler, local bool) *fasthttp.Server {
 	return &fasthttp.Server{
 		HeaderReceived: func(h *fasthttp.RequestHeader) fasthttp.RequestConfig {
-			return fasthttp.RequestConfig{MaxRequestBodySize: c.most(h, unix)}
+			return fasthttp.RequestConfig{MaxRequestBodySize: c.most(h, local)}
 		},
 		Handler: handler, Name: "switchyard", NoDefaultServerHeader: true,
 		ReadBufferSize: maxHead, MaxRequestBodySize: maxGuestBody, Concurrency: maxConns,
@@ -212,12 +238,20 @@ func (c *Controller) guard(next fasthttp.RequestHandler) fasthttp.RequestHandler
 			ctx.Response.Header.Del("Access-Control-Allow-Origin")
 		}
 		switch {
+		case !isHTTP1(&ctx.Request.Header):
+			refuse(ctx, fasthttp.StatusHTTPVersionNotSupported)
+		case !isClear(ctx.Request.Header.RawHeaders()):
+			refuse(ctx, fasthttp.StatusBadRequest)
 		case isPreflight(ctx):
 			s.preflight(ctx)
-		case !s.allows(ctx):
+		case !c.allows(ctx):
 			rt.Fail(ctx, fasthttp.StatusForbidden)
 		case isDebug(ctx):
 			c.debug(ctx)
+		case isUI(ctx):
+			c.serveUI(ctx)
+		case c.isDocs(ctx):
+			c.serveDocs(ctx)
 		case s.isDoH(ctx):
 			c.serveDoH(ctx)
 		default:
@@ -226,8 +260,11 @@ func (c *Controller) guard(next fasthttp.RequestHandler) fasthttp.RequestHandler
 	}
 }
 
-// isUnix says whether a request came over the Unix socket, where the peer is known already.
-func isUnix(ctx *fasthttp.RequestCtx) bool {
-	_, ok := ctx.LocalAddr().(*net.UnixAddr)
-	return ok
+// isLocal says whether a request came over the Unix socket or the named pipe, where the peer is known already.
+func isLocal(ctx *fasthttp.RequestCtx) bool {
+	switch ctx.LocalAddr().Network() {
+	case "unix", "pipe":
+		return true
+	}
+	return false
 }

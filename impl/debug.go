@@ -1,8 +1,11 @@
 package impl
 
 import (
+	"fmt"
 	"log/slog"
 	"net/http/pprof"
+	"slices"
+	"strconv"
 	"strings"
 
 	"github.com/valyala/fasthttp"
@@ -26,13 +29,12 @@ func isDebug(ctx *fasthttp.RequestCtx) bool {
 func (c *Controller) debug(ctx *fasthttp.RequestCtx) {
 	s := c.settings.Load()
 	path := string(ctx.URI().PathOriginal())
-	known := path == "/debug" || path == "/debug/" || path == "/debug/vars" || strings.HasPrefix(path, "/debug/pprof")
+	known := strings.HasPrefix(path, "/debug/pprof/") ||
+		slices.Contains([]string{"/debug", "/debug/", "/debug/vars", "/debug/pprof"}, path)
+	ctx.Response.Header.Set("Cache-Control", "no-store")
 	switch {
 	case c.o.Hub.Level() > slog.LevelDebug || !known:
-		ctx.Response.Header.Set("X-Content-Type-Options", "nosniff")
-		ctx.SetStatusCode(fasthttp.StatusNotFound)
-		ctx.SetContentType("text/plain; charset=utf-8")
-		ctx.SetBodyString("404 page not found\n")
+		pageNotFound(ctx)
 	case !c.authenticate(ctx, rt.SchemeBearer) && !s.basic(ctx.Request.Header.Peek("Authorization")):
 		ctx.Response.Header.Set("WWW-Authenticate", `Basic realm="switchyard"`)
 		rt.Fail(ctx, fasthttp.StatusUnauthorized)
@@ -42,6 +44,10 @@ func (c *Controller) debug(ctx *fasthttp.RequestCtx) {
 	case path == "/debug" || path == "/debug/" || path == "/debug/pprof":
 		ctx.Response.Header.Set("Location", "/debug/pprof/")
 		ctx.SetStatusCode(fasthttp.StatusMovedPermanently)
+	case tooLong(ctx):
+		ctx.SetStatusCode(fasthttp.StatusBadRequest)
+		ctx.SetContentType("text/plain; charset=utf-8")
+		fmt.Fprintf(ctx, "seconds: want at most %d\n", maxProfile)
 	case path == "/debug/vars":
 		expvarhandler.ExpvarHandler(ctx)
 	case path == "/debug/pprof/": // which fasthttp's handler does not know
@@ -49,4 +55,13 @@ func (c *Controller) debug(ctx *fasthttp.RequestCtx) {
 	default:
 		pprofhandler.PprofHandler(ctx)
 	}
+}
+
+// maxProfile bounds a profile or a trace, in seconds: it goes on when its client has left.
+const maxProfile = 300
+
+// tooLong says whether a profile is asked for that takes longer.
+func tooLong(ctx *fasthttp.RequestCtx) bool {
+	n, err := strconv.ParseFloat(string(ctx.QueryArgs().Peek("seconds")), 64)
+	return err == nil && !(n <= maxProfile) // a word that is no number is left to the profile
 }

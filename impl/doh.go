@@ -73,7 +73,7 @@ func firstWord(path string) string {
 
 // ownWords are the first segments of all paths that are taken.
 func ownWords() []string {
-	words := []string{"debug", "ui"}
+	words := []string{"debug", "docs", "openapi.json", "openapi.yaml", "ui"}
 	r := router.New()
 	server.Register(r, nil, rt.Options{}) // only its paths are looked at
 	for _, paths := range r.List() {

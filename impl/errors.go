@@ -19,7 +19,8 @@ type stepper interface {
 }
 
 // failure is an error as the API shows it, and its status: 400 for what the client can mend in what
-// it sent, 404 for a name that is not there, 500 for a change that could not be made.
+// it sent, 404 for a name that is not there, 412 for a configuration that is another by now, 500 for a change
+// that could not be made.
 func failure(err error) (status int, body *api.Error) {
 	var diags *config.Invalid
 	var path *config.PathError
@@ -29,6 +30,8 @@ func failure(err error) (status int, body *api.Error) {
 		return 400, &api.Error{
 			Message: diags.Error(), Code: api.ErrorCodeConfigInvalid, Diagnostics: diagnostics(diags.Diagnostics),
 		}
+	case errors.Is(err, config.ErrStale):
+		return 412, &api.Error{Message: err.Error(), Code: api.ErrorCodePreconditionFailed}
 	case errors.As(err, &path):
 		return 400, &api.Error{Message: path.Text, Code: api.ErrorCodePathInvalid}
 	case errors.Is(err, group.ErrNoMember):

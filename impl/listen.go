@@ -19,25 +19,17 @@ import (
 	"github.com/switchyard-proxy/switchyard/relay/sysnet"
 )
 
-// endpoint names a listening socket of the API.
-type endpoint struct{ kind, addr string }
-
 // listener is one socket of the API.
 type listener struct {
 	net.Listener
-	tcp    *sysnet.TCPListener              // nil for a Unix socket
-	cert   *atomic.Pointer[tls.Certificate] // of a TLS listener
-	remove string                           // the path of a Unix socket
-	once   sync.Once
+	tcp  *sysnet.TCPListener              // nil for a Unix socket and a pipe
+	cert *atomic.Pointer[tls.Certificate] // of a TLS listener
+	down atomic.Bool                      // it serves no more, for want of a socket that works
+	once sync.Once
 }
 
 func (l *listener) close() {
-	l.once.Do(func() {
-		_ = l.Listener.Close()
-		if l.remove != "" {
-			_ = os.Remove(l.remove)
-		}
-	})
+	l.once.Do(func() { _ = l.Listener.Close() })
 }
 
 // change is a prepared change of the API.
@@ -45,6 +37,7 @@ type change struct {
 	c        *Controller
 	settings *settings
 	live     map[endpoint]*listener
+	going    map[endpoint]*listener // what serves until Commit
 	fresh    []*listener
 	certs    []func()
 	undo     []func() // what Abort takes back beside closing fresh
@@ -56,24 +49,28 @@ func (c *Controller) Name() string { return "controller" }
 
 // Prepare implements relay.Part: it binds what is new and reads the certificate.
 func (c *Controller) Prepare(_, next *config.Config) (config.Change, error) {
-	ch := &change{c: c, live: make(map[endpoint]*listener)}
+	ch, done := &change{c: c, live: make(map[endpoint]*listener), going: c.going(next)}, false
+	defer func() {
+		if !done { // also by a bug
+			ch.Abort()
+		}
+	}()
 	if err := checkDoH(next); err != nil {
 		return nil, err
 	}
 	secret, err := ch.secret(next)
-	if err == nil {
-		ch.settings = newSettings(next, secret)
-		err = ch.listen(next)
-	}
 	if err != nil {
-		ch.Abort()
 		return nil, err
 	}
+	ch.settings = newSettings(next, secret)
+	if err := ch.listen(next); err != nil {
+		return nil, err
+	}
+	done = true
 	return ch, nil
 }
 
 func (ch *change) listen(next *config.Config) error {
-	paths := next.Paths
 	if addr := next.Controller.Addr; addr != "" {
 		if _, err := ch.tcp("tcp", addr); err != nil {
 			return fmt.Errorf("external-controller: %w", err)
@@ -90,12 +87,14 @@ func (ch *change) listen(next *config.Config) error {
 		}
 		ch.certs = append(ch.certs, func() { l.cert.Store(cert) })
 	}
-	if path := next.Controller.Unix; path != "" {
-		if !filepath.IsAbs(path) {
-			path = filepath.Join(paths.Home, path)
-		}
-		if err := ch.unix(path, paths.Home); err != nil {
+	if path := unixPath(next); path != "" {
+		if err := ch.unix(path, next.Paths.Home); err != nil {
 			return fmt.Errorf("external-controller-unix: %w", err)
+		}
+	}
+	if name := pipeName(next); name != "" {
+		if err := ch.pipe(name); err != nil {
+			return fmt.Errorf("external-controller-pipe: %w", err)
 		}
 	}
 	return nil
@@ -103,21 +102,19 @@ func (ch *change) listen(next *config.Config) error {
 
 // tcp keeps or binds a TCP listener, with TLS on it where kind is "tls".
 func (ch *change) tcp(kind, addr string) (*listener, error) {
-	e := endpoint{kind, addr}
-	for live, l := range ch.c.live {
-		if live == e || live.kind == kind && l.Addr().String() == addr {
-			ch.live[live] = l
-			return l, nil
-		}
+	e, l := ch.c.serving(endpoint{kind, addr})
+	if l != nil {
+		ch.live[e] = l
+		return l, nil
 	}
-	ln, err := sysnet.ListenTCP(addr, sysnet.Options{})
+	ln, err := sysnet.ListenTCP(addr, sysnet.Options{Sockets: ch.c.o.Sockets})
 	if errors.Is(err, syscall.EADDRINUSE) && ch.share(addr) {
-		ln, err = sysnet.ListenTCP(addr, sysnet.Options{ReusePort: true})
+		ln, err = sysnet.ListenTCP(addr, sysnet.Options{ReusePort: true, Sockets: ch.c.o.Sockets})
 	}
 	if err != nil {
 		return nil, err
 	}
-	l := &listener{Listener: ln.TCPListener, tcp: ln}
+	l = &listener{Listener: ln.Plain(), tcp: ln}
 	if kind == "tls" {
 		l.cert = new(atomic.Pointer[tls.Certificate])
 		l.Listener = tls.NewListener(l.Listener, &tls.Config{
@@ -129,15 +126,10 @@ func (ch *change) tcp(kind, addr string) (*listener, error) {
 	return l, nil
 }
 
-// share lets a new listener bind beside ours on the same port, until ours closes.
-func (ch *change) share(addr string) (shared bool) {
-	_, port, _ := net.SplitHostPort(addr)
-	for e, l := range ch.c.live {
-		if _, old, _ := net.SplitHostPort(e.addr); l.tcp != nil && old == port {
-			shared = l.tcp.Share() == nil || shared
-		}
-	}
-	return shared
+// share lets a new listener bind beside one of ours on the same port, which Commit is going to close.
+func (ch *change) share(addr string) bool {
+	old, ok := samePort(ch.going, addr)
+	return ok && ch.going[old].tcp.Share() == nil
 }
 
 func (ch *change) add(e endpoint, l *listener) {
@@ -147,13 +139,24 @@ func (ch *change) add(e endpoint, l *listener) {
 
 // Check says what of c would keep the controller from starting, but for ports in use. It changes
 // nothing.
-func Check(c *config.Config) error {
-	err := checkDoH(c)
-	if c.Controller.TLSAddr != "" {
-		_, bad := certificate(c)
-		err = errors.Join(err, bad)
+func Check(c *config.Config) error { return judge(c).Err() }
+
+// judge is Check with a place for each of what is wrong.
+func judge(c *config.Config) (diags config.Diagnostics) {
+	if invalid, ok := errors.AsType[*config.Invalid](checkDoH(c)); ok {
+		diags = invalid.Diagnostics
 	}
-	return err
+	if c.Controller.TLSAddr == "" || c.TLS.Certificate == "" || c.TLS.PrivateKey == "" { // which config has reported
+		return diags
+	}
+	if _, err := certificate(c); err != nil {
+		at := c.Place("tls")
+		diags = append(diags, config.Diagnostic{
+			Severity: config.Error, File: c.File, Line: at.Line, Column: at.Column,
+			Path: "external-controller-tls", Message: err.Error(),
+		})
+	}
+	return diags
 }
 
 // certificate reads what tls.certificate and tls.private-key hold: PEM, or the path of a file.
@@ -205,26 +208,33 @@ func (ch *change) unix(path, home string) error {
 	if err := os.MkdirAll(filepath.Dir(path), 0o755); err != nil {
 		return err
 	}
-	if st, err := os.Lstat(path); err == nil {
-		if st.Mode()&os.ModeSocket == 0 {
-			return fmt.Errorf("%s is there already and no socket", path)
-		}
-		if c, err := net.Dial("unix", path); err == nil {
-			_ = c.Close()
-			return fmt.Errorf("%s is in use by another process", path)
-		}
-		if err := os.Remove(path); err != nil {
+	if !ch.c.o.Sockets.Left("unix", path) {
+		if err := clearPath(path); err != nil {
 			return err
 		}
 	}
-	ln, err := net.Listen("unix", path)
+	ln, err := sysnet.ListenUnix(path, sysnet.Options{Sockets: ch.c.o.Sockets})
 	if err != nil {
 		return err
 	}
-	ln.(*net.UnixListener).SetUnlinkOnClose(false) // the listener removes it, when it was served
-	l := &listener{Listener: &peerListener{Listener: ln, allowed: peers(home)}, remove: path}
-	ch.add(e, l)
+	ch.add(e, &listener{Listener: &peerListener{Listener: ln, allowed: peers(home)}})
 	return openTo(path, home)
+}
+
+// clearPath makes room for a socket where only one is that nobody listens on.
+func clearPath(path string) error {
+	st, err := os.Lstat(path)
+	if err != nil {
+		return nil
+	}
+	if st.Mode()&os.ModeSocket == 0 {
+		return fmt.Errorf("%s is there already and no socket", path)
+	}
+	if c, err := net.Dial("unix", path); err == nil {
+		_ = c.Close()
+		return fmt.Errorf("%s is in use by another process", path)
+	}
+	return os.Remove(path)
 }
 
 // openTo sets the mode of a Unix socket. When another user owns the home directory the socket must
@@ -283,6 +293,7 @@ func (ch *change) Commit() {
 				server = c.local
 			}
 			if err := server.Serve(l); err != nil && c.ctx.Err() == nil && !errors.Is(err, net.ErrClosed) {
+				l.down.Store(true)
 				c.log.Error("the API stopped listening", "addr", l.Addr().String(), "err", err)
 			}
 		})
@@ -298,6 +309,7 @@ func (ch *change) Commit() {
 		}
 	}
 	c.live = ch.live
+	c.shown.Store(&ch.live)
 	if ch.notice != "" {
 		c.log.Warn(ch.notice)
 	}
@@ -335,10 +347,10 @@ func (ch *change) secret(c *config.Config) (string, error) {
 	if err := os.MkdirAll(c.Paths.Home, 0o700); err != nil {
 		return "", fmt.Errorf("secret: %w", err)
 	}
+	ch.undo = append(ch.undo, func() { _ = os.Remove(path) }) // also what a full disk has half of
 	if err := os.WriteFile(path, []byte(word+"\n"), 0o600); err != nil {
 		return "", fmt.Errorf("secret: %w", err)
 	}
-	ch.undo = append(ch.undo, func() { _ = os.Remove(path) })
 	return word, nil
 }
 

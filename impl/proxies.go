@@ -2,6 +2,8 @@ package impl
 
 import (
 	"cmp"
+	"sync"
+	"weak"
 
 	"github.com/valyala/fasthttp"
 
@@ -18,16 +20,64 @@ func (c *Controller) ListProxies(_ *fasthttp.RequestCtx, w server.ListProxiesW) 
 	all := c.o.Relay.Outbounds()
 	return w.JSON200Append(func(b []byte) []byte {
 		b = append(b, `{"proxies":{`...)
+		nodes := c.nodes.of(all, c.o.Relay.HealthCount(), c.appendProxy)
+		from := 0
 		for i, o := range all {
 			if i > 0 {
 				b = append(b, ',')
 			}
-			b = append(rt.AppendString(b, o.Info().Name), ':')
-			p := c.proxyEntity(o)
-			b = p.AppendJSON(b)
+			if end := nodes.ends[i]; end > from {
+				b = append(b, nodes.text[from:end]...)
+				from = end
+			} else {
+				b = c.appendProxy(b, o)
+			}
 		}
 		return append(b, "}}"...)
 	})
+}
+
+// appendProxy appends a node or group as a member of an object.
+func (c *Controller) appendProxy(b []byte, o outbound.Outbound) []byte {
+	b = append(rt.AppendString(b, o.Info().Name), ':')
+	return c.proxyEntity(o).AppendJSON(b)
+}
+
+// nodesText keeps the JSON of all nodes until a test finds something or there are other nodes. Panels ask for
+// it every few seconds.
+type nodesText struct {
+	mu   sync.Mutex
+	last *nodesJSON
+}
+
+// nodesJSON is the JSON of nodes, one behind the other. It is not changed.
+type nodesJSON struct {
+	list  weak.Pointer[outbound.Outbound] // the first of them: it does not keep what a reload has replaced
+	count uint64                          // of tests
+	text  []byte
+	ends  []int // of each in text; that of a group, which has nothing there, is the one before
+}
+
+// of returns the JSON of the nodes in all, as it is or a little later than at that count of tests.
+func (n *nodesText) of(all []outbound.Outbound, count uint64, write func([]byte, outbound.Outbound) []byte) *nodesJSON {
+	n.mu.Lock()
+	defer n.mu.Unlock()
+	var list weak.Pointer[outbound.Outbound]
+	if len(all) > 0 {
+		list = weak.Make(&all[0])
+	}
+	if n.last != nil && n.last.list == list && n.last.count == count {
+		return n.last
+	}
+	j := &nodesJSON{list: list, count: count, ends: make([]int, len(all))}
+	for i, o := range all {
+		if _, isGroup := o.(group.Group); !isGroup {
+			j.text = write(j.text, o)
+		}
+		j.ends[i] = len(j.text)
+	}
+	n.last = j
+	return j
 }
 
 // GetProxy implements server.Handler.

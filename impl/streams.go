@@ -2,7 +2,6 @@ package impl
 
 import (
 	"log/slog"
-	"strconv"
 	"time"
 
 	"github.com/valyala/fasthttp"
@@ -78,14 +77,23 @@ func (c *Controller) StreamLogs(_ *fasthttp.RequestCtx, q server.StreamLogsQuery
 func (c *Controller) follow(done <-chan struct{}, level slog.Level, send func(*logs.Entry) error) error {
 	watcher := c.o.Hub.Watch(level)
 	defer watcher.Close()
+	gap := func(n int, at time.Time) error {
+		if n == 0 {
+			return nil
+		}
+		e := logs.Gap(n, at)
+		return send(&e)
+	}
 	for {
+		if len(watcher.C) == 0 { // it is not left to the next message to tell
+			if err := gap(watcher.Missed(), time.Now()); err != nil {
+				return err
+			}
+		}
 		select {
 		case e := <-watcher.C:
-			if e.Lost > 0 {
-				gap := logs.Entry{Time: e.Time, Level: slog.LevelWarn, Message: strconv.Itoa(e.Lost) + " messages were lost: the reader is too slow"}
-				if err := send(&gap); err != nil {
-					return err
-				}
+			if err := gap(e.Lost, e.Time); err != nil {
+				return err
 			}
 			if err := send(&e); err != nil {
 				return err
@@ -102,8 +110,9 @@ func structured(e *logs.Entry) *api.StructuredLog {
 	if level == "warning" {
 		level = "warn"
 	}
-	l := &api.StructuredLog{Time: e.Time, Level: api.StructuredLevel(level), Message: e.Message, Fields: make([]api.LogField, len(e.Fields))}
-	for i, f := range e.Fields {
+	fields := e.All()
+	l := &api.StructuredLog{Time: e.Time, Level: api.StructuredLevel(level), Message: e.Message, Fields: make([]api.LogField, len(fields))}
+	for i, f := range fields {
 		l.Fields[i] = api.LogField{Key: f.Key, Value: f.Value}
 	}
 	return l

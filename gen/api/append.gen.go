@@ -24,12 +24,36 @@ func (v AdapterType) Validate() error {
 // CheckRequired finds nothing to miss.
 func (*AdapterType) CheckRequired([]byte) error { return nil }
 
+// AppendJSON appends v as JSON.
+func (v Channel) AppendJSON(b []byte) []byte { return rt.AppendString(b, string(v)) }
+
+// Validate reports a value that is none of the known ones.
+func (v Channel) Validate() error {
+	if !v.Valid() {
+		return rt.Invalid("Channel", "unknown value")
+	}
+	return nil
+}
+
+// CheckRequired finds nothing to miss.
+func (*Channel) CheckRequired([]byte) error { return nil }
+
 // AppendJSON appends v as JSON. Optional members that are nil are left out.
 func (v *Component) AppendJSON(b []byte) []byte {
 	n := len(b)
+	if p := v.Failed; p != nil {
+		b = append(b, `,"failed":`...)
+		b = strconv.AppendInt(b, int64(*p), 10)
+
+	}
 	if p := v.Message; p != nil {
 		b = append(b, `,"message":`...)
 		b = rt.AppendString(b, *p)
+
+	}
+	if p := v.Queued; p != nil {
+		b = append(b, `,"queued":`...)
+		b = strconv.AppendInt(b, int64(*p), 10)
 
 	}
 	if p := v.Since; p != nil {
@@ -43,17 +67,42 @@ func (v *Component) AppendJSON(b []byte) []byte {
 		b = p.AppendJSON(b)
 
 	}
+	if p := v.Step; p != nil {
+		b = append(b, `,"step":`...)
+		b = rt.AppendString(b, *p)
+
+	}
+	if p := v.Total; p != nil {
+		b = append(b, `,"total":`...)
+		b = strconv.AppendInt(b, int64(*p), 10)
+
+	}
 	return rt.CloseObject(b, n)
 }
 
 // Validate reports the first member that is outside of its limits.
 func (v *Component) Validate() error {
+	if p := v.Failed; p != nil {
+		if *p < 0 {
+			return rt.Invalid("failed", "too small")
+		}
+	}
+	if p := v.Queued; p != nil {
+		if *p < 0 {
+			return rt.Invalid("queued", "too small")
+		}
+	}
 	{
 		p := &v.Status
 		if err := p.Validate(); err != nil {
 			return err
 		}
 
+	}
+	if p := v.Total; p != nil {
+		if *p < 0 {
+			return rt.Invalid("total", "too small")
+		}
 	}
 	return nil
 }
@@ -730,6 +779,11 @@ func (v *ConfigPatch) AppendJSON(b []byte) []byte {
 		b = strconv.AppendBool(b, *p)
 
 	}
+	if p := v.TcptunConfig; p != nil {
+		b = append(b, `,"tcptun-config":`...)
+		b = rt.AppendString(b, *p)
+
+	}
 	if p := v.TproxyPort; p != nil {
 		b = append(b, `,"tproxy-port":`...)
 		b = strconv.AppendInt(b, int64(*p), 10)
@@ -743,6 +797,11 @@ func (v *ConfigPatch) AppendJSON(b []byte) []byte {
 	if p := v.Tun; p != nil {
 		b = append(b, `,"tun":`...)
 		b = p.AppendJSON(b)
+
+	}
+	if p := v.UdptunConfig; p != nil {
+		b = append(b, `,"udptun-config":`...)
+		b = rt.AppendString(b, *p)
 
 	}
 	if p := v.VmessConfig; p != nil {
@@ -827,6 +886,11 @@ func (v *ConfigPatch) Validate() error {
 			return rt.Invalid("ss-config", "too long")
 		}
 	}
+	if p := v.TcptunConfig; p != nil {
+		if utf8.RuneCountInString(*p) > 4096 {
+			return rt.Invalid("tcptun-config", "too long")
+		}
+	}
 	if p := v.TproxyPort; p != nil {
 		if *p < 0 {
 			return rt.Invalid("tproxy-port", "too small")
@@ -846,6 +910,11 @@ func (v *ConfigPatch) Validate() error {
 			return err
 		}
 
+	}
+	if p := v.UdptunConfig; p != nil {
+		if utf8.RuneCountInString(*p) > 4096 {
+			return rt.Invalid("udptun-config", "too long")
+		}
 	}
 	if p := v.VmessConfig; p != nil {
 		if utf8.RuneCountInString(*p) > 4096 {
@@ -871,6 +940,283 @@ func (*ConfigPatch) CheckRequired(raw []byte) error {
 	}
 	if raw := m.Get("tun"); raw != nil {
 		if err := (*TunPatch)(nil).CheckRequired(raw); err != nil {
+			return err
+		}
+
+	}
+	return nil
+}
+
+// AppendJSON appends v as JSON. Optional members that are nil are left out.
+func (v *ConfigPlan) AppendJSON(b []byte) []byte {
+	n := len(b)
+	b = append(b, `,"connections":`...)
+	{
+		p := &v.Connections
+		b = p.AppendJSON(b)
+
+	}
+	b = append(b, `,"diagnostics":`...)
+	{
+		p := &v.Diagnostics
+		b = append(b, '[')
+		for i := range *p {
+			if i > 0 {
+				b = append(b, ',')
+			}
+			p := &(*p)[i]
+			b = p.AppendJSON(b)
+
+		}
+		b = append(b, ']')
+
+	}
+	b = append(b, `,"groups":`...)
+	{
+		p := &v.Groups
+		b = p.AppendJSON(b)
+
+	}
+	b = append(b, `,"listeners":`...)
+	{
+		p := &v.Listeners
+		b = append(b, '[')
+		for i := range *p {
+			if i > 0 {
+				b = append(b, ',')
+			}
+			p := &(*p)[i]
+			b = p.AppendJSON(b)
+
+		}
+		b = append(b, ']')
+
+	}
+	b = append(b, `,"proxies":`...)
+	{
+		p := &v.Proxies
+		b = p.AppendJSON(b)
+
+	}
+	b = append(b, `,"proxyProviders":`...)
+	{
+		p := &v.ProxyProviders
+		b = p.AppendJSON(b)
+
+	}
+	b = append(b, `,"ruleProviders":`...)
+	{
+		p := &v.RuleProviders
+		b = p.AppendJSON(b)
+
+	}
+	b = append(b, `,"rules":`...)
+	{
+		p := &v.Rules
+		b = p.AppendJSON(b)
+
+	}
+	b = append(b, `,"settings":`...)
+	{
+		p := &v.Settings
+		b = append(b, '[')
+		for i := range *p {
+			if i > 0 {
+				b = append(b, ',')
+			}
+			p := &(*p)[i]
+			b = p.AppendJSON(b)
+
+		}
+		b = append(b, ']')
+
+	}
+	return rt.CloseObject(b, n)
+}
+
+// Validate reports the first member that is outside of its limits.
+func (v *ConfigPlan) Validate() error {
+	{
+		p := &v.Connections
+		if err := p.Validate(); err != nil {
+			return err
+		}
+
+	}
+	{
+		p := &v.Diagnostics
+		for i := range *p {
+			p := &(*p)[i]
+			if err := p.Validate(); err != nil {
+				return err
+			}
+
+		}
+
+	}
+	{
+		p := &v.Groups
+		if err := p.Validate(); err != nil {
+			return err
+		}
+
+	}
+	{
+		p := &v.Listeners
+		for i := range *p {
+			p := &(*p)[i]
+			if err := p.Validate(); err != nil {
+				return err
+			}
+
+		}
+
+	}
+	{
+		p := &v.Proxies
+		if err := p.Validate(); err != nil {
+			return err
+		}
+
+	}
+	{
+		p := &v.ProxyProviders
+		if err := p.Validate(); err != nil {
+			return err
+		}
+
+	}
+	{
+		p := &v.RuleProviders
+		if err := p.Validate(); err != nil {
+			return err
+		}
+
+	}
+	{
+		p := &v.Rules
+		if err := p.Validate(); err != nil {
+			return err
+		}
+
+	}
+	{
+		p := &v.Settings
+		for i := range *p {
+			p := &(*p)[i]
+			if err := p.Validate(); err != nil {
+				return err
+			}
+
+		}
+
+	}
+	return nil
+}
+
+// CheckRequired reports the first required member that the JSON object raw does not have, or that
+// is null there and may not be.
+func (*ConfigPlan) CheckRequired(raw []byte) error {
+	m, err := rt.Members(raw)
+	if err != nil {
+		return err
+	}
+	_ = m // all members may be optional and plain
+	if err := m.Require("connections", false); err != nil {
+		return err
+	}
+	if raw := m.Get("connections"); raw != nil {
+		if err := (*PlannedConnections)(nil).CheckRequired(raw); err != nil {
+			return err
+		}
+
+	}
+	if err := m.Require("diagnostics", false); err != nil {
+		return err
+	}
+	if raw := m.Get("diagnostics"); raw != nil {
+		if err := rt.EachElement(raw, func(raw []byte) error {
+			if err := (*Diagnostic)(nil).CheckRequired(raw); err != nil {
+				return err
+			}
+
+			return nil
+		}); err != nil {
+			return err
+		}
+
+	}
+	if err := m.Require("groups", false); err != nil {
+		return err
+	}
+	if raw := m.Get("groups"); raw != nil {
+		if err := (*PlannedNames)(nil).CheckRequired(raw); err != nil {
+			return err
+		}
+
+	}
+	if err := m.Require("listeners", false); err != nil {
+		return err
+	}
+	if raw := m.Get("listeners"); raw != nil {
+		if err := rt.EachElement(raw, func(raw []byte) error {
+			if err := (*PlannedListener)(nil).CheckRequired(raw); err != nil {
+				return err
+			}
+
+			return nil
+		}); err != nil {
+			return err
+		}
+
+	}
+	if err := m.Require("proxies", false); err != nil {
+		return err
+	}
+	if raw := m.Get("proxies"); raw != nil {
+		if err := (*PlannedNames)(nil).CheckRequired(raw); err != nil {
+			return err
+		}
+
+	}
+	if err := m.Require("proxyProviders", false); err != nil {
+		return err
+	}
+	if raw := m.Get("proxyProviders"); raw != nil {
+		if err := (*PlannedNames)(nil).CheckRequired(raw); err != nil {
+			return err
+		}
+
+	}
+	if err := m.Require("ruleProviders", false); err != nil {
+		return err
+	}
+	if raw := m.Get("ruleProviders"); raw != nil {
+		if err := (*PlannedNames)(nil).CheckRequired(raw); err != nil {
+			return err
+		}
+
+	}
+	if err := m.Require("rules", false); err != nil {
+		return err
+	}
+	if raw := m.Get("rules"); raw != nil {
+		if err := (*PlannedRules)(nil).CheckRequired(raw); err != nil {
+			return err
+		}
+
+	}
+	if err := m.Require("settings", false); err != nil {
+		return err
+	}
+	if raw := m.Get("settings"); raw != nil {
+		if err := rt.EachElement(raw, func(raw []byte) error {
+			if err := (*PlannedSetting)(nil).CheckRequired(raw); err != nil {
+				return err
+			}
+
+			return nil
+		}); err != nil {
 			return err
 		}
 
@@ -1059,6 +1405,67 @@ func (*Connection) CheckRequired(raw []byte) error {
 		return err
 	}
 	if err := m.Require("upload", false); err != nil {
+		return err
+	}
+	return nil
+}
+
+// AppendJSON appends v as JSON. Optional members that are nil are left out.
+func (v *ConnectionIDs) AppendJSON(b []byte) []byte {
+	n := len(b)
+	b = append(b, `,"count":`...)
+	{
+		p := &v.Count
+		b = strconv.AppendInt(b, int64(*p), 10)
+
+	}
+	b = append(b, `,"ids":`...)
+	{
+		p := &v.Ids
+		b = append(b, '[')
+		for i := range *p {
+			if i > 0 {
+				b = append(b, ',')
+			}
+			p := &(*p)[i]
+			b = rt.AppendString(b, *p)
+
+		}
+		b = append(b, ']')
+
+	}
+	return rt.CloseObject(b, n)
+}
+
+// Validate reports the first member that is outside of its limits.
+func (v *ConnectionIDs) Validate() error {
+	{
+		p := &v.Count
+		if *p < 0 {
+			return rt.Invalid("count", "too small")
+		}
+	}
+	{
+		p := &v.Ids
+		if len(*p) > 100 {
+			return rt.Invalid("ids", "too many")
+		}
+	}
+	return nil
+}
+
+// CheckRequired reports the first required member that the JSON object raw does not have, or that
+// is null there and may not be.
+func (*ConnectionIDs) CheckRequired(raw []byte) error {
+	m, err := rt.Members(raw)
+	if err != nil {
+		return err
+	}
+	_ = m // all members may be optional and plain
+	if err := m.Require("count", false); err != nil {
+		return err
+	}
+	if err := m.Require("ids", false); err != nil {
 		return err
 	}
 	return nil
@@ -1621,12 +2028,13 @@ func (v *DelayMap) AppendJSON(b []byte) []byte {
 	{
 		first := true
 		b = append(b, '{')
-		for k, e := range *p {
+		for _, k := range rt.Sorted(*p) {
 			if !first {
 				b = append(b, ',')
 			}
 			first = false
 			b = append(rt.AppendString(b, k), ':')
+			e := (*p)[k]
 			p := &e
 			b = strconv.AppendInt(b, int64(*p), 10)
 
@@ -1736,6 +2144,105 @@ func (*Diagnostic) CheckRequired(raw []byte) error {
 			return err
 		}
 
+	}
+	return nil
+}
+
+// AppendJSON appends v as JSON. Optional members that are nil are left out.
+func (v *Done) AppendJSON(b []byte) []byte {
+	n := len(b)
+	b = append(b, `,"status":`...)
+	{
+		p := &v.Status
+		b = rt.AppendString(b, *p)
+
+	}
+	return rt.CloseObject(b, n)
+}
+
+// Validate reports the first member that is outside of its limits.
+func (v *Done) Validate() error {
+	return nil
+}
+
+// CheckRequired reports the first required member that the JSON object raw does not have, or that
+// is null there and may not be.
+func (*Done) CheckRequired(raw []byte) error {
+	m, err := rt.Members(raw)
+	if err != nil {
+		return err
+	}
+	_ = m // all members may be optional and plain
+	if err := m.Require("status", false); err != nil {
+		return err
+	}
+	return nil
+}
+
+// AppendJSON appends v as JSON. Optional members that are nil are left out.
+func (v *EndedConnections) AppendJSON(b []byte) []byte {
+	n := len(b)
+	b = append(b, `,"afterSeconds":`...)
+	{
+		p := &v.AfterSeconds
+		b = strconv.AppendInt(b, int64(*p), 10)
+
+	}
+	b = append(b, `,"connections":`...)
+	{
+		p := &v.Connections
+		b = p.AppendJSON(b)
+
+	}
+	b = append(b, `,"reason":`...)
+	{
+		p := &v.Reason
+		b = rt.AppendString(b, *p)
+
+	}
+	return rt.CloseObject(b, n)
+}
+
+// Validate reports the first member that is outside of its limits.
+func (v *EndedConnections) Validate() error {
+	{
+		p := &v.AfterSeconds
+		if *p < 0 {
+			return rt.Invalid("afterSeconds", "too small")
+		}
+	}
+	{
+		p := &v.Connections
+		if err := p.Validate(); err != nil {
+			return err
+		}
+
+	}
+	return nil
+}
+
+// CheckRequired reports the first required member that the JSON object raw does not have, or that
+// is null there and may not be.
+func (*EndedConnections) CheckRequired(raw []byte) error {
+	m, err := rt.Members(raw)
+	if err != nil {
+		return err
+	}
+	_ = m // all members may be optional and plain
+	if err := m.Require("afterSeconds", false); err != nil {
+		return err
+	}
+	if err := m.Require("connections", false); err != nil {
+		return err
+	}
+	if raw := m.Get("connections"); raw != nil {
+		if err := (*ConnectionIDs)(nil).CheckRequired(raw); err != nil {
+			return err
+		}
+
+	}
+	if err := m.Require("reason", false); err != nil {
+		return err
 	}
 	return nil
 }
@@ -2274,6 +2781,48 @@ func (*LineWarning) CheckRequired(raw []byte) error {
 	}
 	return nil
 }
+
+// AppendJSON appends v as JSON.
+func (v ListenerChange) AppendJSON(b []byte) []byte { return rt.AppendString(b, string(v)) }
+
+// Validate reports a value that is none of the known ones.
+func (v ListenerChange) Validate() error {
+	if !v.Valid() {
+		return rt.Invalid("ListenerChange", "unknown value")
+	}
+	return nil
+}
+
+// CheckRequired finds nothing to miss.
+func (*ListenerChange) CheckRequired([]byte) error { return nil }
+
+// AppendJSON appends v as JSON.
+func (v ListenerNetwork) AppendJSON(b []byte) []byte { return rt.AppendString(b, string(v)) }
+
+// Validate reports a value that is none of the known ones.
+func (v ListenerNetwork) Validate() error {
+	if !v.Valid() {
+		return rt.Invalid("ListenerNetwork", "unknown value")
+	}
+	return nil
+}
+
+// CheckRequired finds nothing to miss.
+func (*ListenerNetwork) CheckRequired([]byte) error { return nil }
+
+// AppendJSON appends v as JSON.
+func (v ListenerOwner) AppendJSON(b []byte) []byte { return rt.AppendString(b, string(v)) }
+
+// Validate reports a value that is none of the known ones.
+func (v ListenerOwner) Validate() error {
+	if !v.Valid() {
+		return rt.Invalid("ListenerOwner", "unknown value")
+	}
+	return nil
+}
+
+// CheckRequired finds nothing to miss.
+func (*ListenerOwner) CheckRequired([]byte) error { return nil }
 
 // AppendJSON appends v as JSON. Optional members that are nil are left out.
 func (v *LogEvent) AppendJSON(b []byte) []byte {
@@ -3005,6 +3554,435 @@ func (*PlannedCheck) CheckRequired(raw []byte) error {
 }
 
 // AppendJSON appends v as JSON. Optional members that are nil are left out.
+func (v *PlannedConnections) AppendJSON(b []byte) []byte {
+	n := len(b)
+	b = append(b, `,"ended":`...)
+	{
+		p := &v.Ended
+		b = append(b, '[')
+		for i := range *p {
+			if i > 0 {
+				b = append(b, ',')
+			}
+			p := &(*p)[i]
+			b = p.AppendJSON(b)
+
+		}
+		b = append(b, ']')
+
+	}
+	b = append(b, `,"inbound":`...)
+	{
+		p := &v.Inbound
+		b = p.AppendJSON(b)
+
+	}
+	b = append(b, `,"through":`...)
+	{
+		p := &v.Through
+		b = p.AppendJSON(b)
+
+	}
+	b = append(b, `,"total":`...)
+	{
+		p := &v.Total
+		b = strconv.AppendInt(b, int64(*p), 10)
+
+	}
+	return rt.CloseObject(b, n)
+}
+
+// Validate reports the first member that is outside of its limits.
+func (v *PlannedConnections) Validate() error {
+	{
+		p := &v.Ended
+		for i := range *p {
+			p := &(*p)[i]
+			if err := p.Validate(); err != nil {
+				return err
+			}
+
+		}
+
+	}
+	{
+		p := &v.Inbound
+		if err := p.Validate(); err != nil {
+			return err
+		}
+
+	}
+	{
+		p := &v.Through
+		if err := p.Validate(); err != nil {
+			return err
+		}
+
+	}
+	{
+		p := &v.Total
+		if *p < 0 {
+			return rt.Invalid("total", "too small")
+		}
+	}
+	return nil
+}
+
+// CheckRequired reports the first required member that the JSON object raw does not have, or that
+// is null there and may not be.
+func (*PlannedConnections) CheckRequired(raw []byte) error {
+	m, err := rt.Members(raw)
+	if err != nil {
+		return err
+	}
+	_ = m // all members may be optional and plain
+	if err := m.Require("ended", false); err != nil {
+		return err
+	}
+	if raw := m.Get("ended"); raw != nil {
+		if err := rt.EachElement(raw, func(raw []byte) error {
+			if err := (*EndedConnections)(nil).CheckRequired(raw); err != nil {
+				return err
+			}
+
+			return nil
+		}); err != nil {
+			return err
+		}
+
+	}
+	if err := m.Require("inbound", false); err != nil {
+		return err
+	}
+	if raw := m.Get("inbound"); raw != nil {
+		if err := (*ConnectionIDs)(nil).CheckRequired(raw); err != nil {
+			return err
+		}
+
+	}
+	if err := m.Require("through", false); err != nil {
+		return err
+	}
+	if raw := m.Get("through"); raw != nil {
+		if err := (*ConnectionIDs)(nil).CheckRequired(raw); err != nil {
+			return err
+		}
+
+	}
+	if err := m.Require("total", false); err != nil {
+		return err
+	}
+	return nil
+}
+
+// AppendJSON appends v as JSON. Optional members that are nil are left out.
+func (v *PlannedListener) AppendJSON(b []byte) []byte {
+	n := len(b)
+	b = append(b, `,"address":`...)
+	{
+		p := &v.Address
+		b = rt.AppendString(b, *p)
+
+	}
+	b = append(b, `,"change":`...)
+	{
+		p := &v.Change
+		b = p.AppendJSON(b)
+
+	}
+	if p := v.From; p != nil {
+		b = append(b, `,"from":`...)
+		b = rt.AppendString(b, *p)
+
+	}
+	b = append(b, `,"network":`...)
+	{
+		p := &v.Network
+		b = p.AppendJSON(b)
+
+	}
+	b = append(b, `,"owner":`...)
+	{
+		p := &v.Owner
+		b = p.AppendJSON(b)
+
+	}
+	return rt.CloseObject(b, n)
+}
+
+// Validate reports the first member that is outside of its limits.
+func (v *PlannedListener) Validate() error {
+	{
+		p := &v.Change
+		if err := p.Validate(); err != nil {
+			return err
+		}
+
+	}
+	{
+		p := &v.Network
+		if err := p.Validate(); err != nil {
+			return err
+		}
+
+	}
+	{
+		p := &v.Owner
+		if err := p.Validate(); err != nil {
+			return err
+		}
+
+	}
+	return nil
+}
+
+// CheckRequired reports the first required member that the JSON object raw does not have, or that
+// is null there and may not be.
+func (*PlannedListener) CheckRequired(raw []byte) error {
+	m, err := rt.Members(raw)
+	if err != nil {
+		return err
+	}
+	_ = m // all members may be optional and plain
+	if err := m.Require("address", false); err != nil {
+		return err
+	}
+	if err := m.Require("change", false); err != nil {
+		return err
+	}
+	if raw := m.Get("change"); raw != nil {
+		if err := (*ListenerChange)(nil).CheckRequired(raw); err != nil {
+			return err
+		}
+
+	}
+	if err := m.Require("network", false); err != nil {
+		return err
+	}
+	if raw := m.Get("network"); raw != nil {
+		if err := (*ListenerNetwork)(nil).CheckRequired(raw); err != nil {
+			return err
+		}
+
+	}
+	if err := m.Require("owner", false); err != nil {
+		return err
+	}
+	if raw := m.Get("owner"); raw != nil {
+		if err := (*ListenerOwner)(nil).CheckRequired(raw); err != nil {
+			return err
+		}
+
+	}
+	return nil
+}
+
+// AppendJSON appends v as JSON. Optional members that are nil are left out.
+func (v *PlannedNames) AppendJSON(b []byte) []byte {
+	n := len(b)
+	b = append(b, `,"added":`...)
+	{
+		p := &v.Added
+		b = append(b, '[')
+		for i := range *p {
+			if i > 0 {
+				b = append(b, ',')
+			}
+			p := &(*p)[i]
+			b = rt.AppendString(b, *p)
+
+		}
+		b = append(b, ']')
+
+	}
+	b = append(b, `,"kept":`...)
+	{
+		p := &v.Kept
+		b = append(b, '[')
+		for i := range *p {
+			if i > 0 {
+				b = append(b, ',')
+			}
+			p := &(*p)[i]
+			b = rt.AppendString(b, *p)
+
+		}
+		b = append(b, ']')
+
+	}
+	b = append(b, `,"rebuilt":`...)
+	{
+		p := &v.Rebuilt
+		b = append(b, '[')
+		for i := range *p {
+			if i > 0 {
+				b = append(b, ',')
+			}
+			p := &(*p)[i]
+			b = rt.AppendString(b, *p)
+
+		}
+		b = append(b, ']')
+
+	}
+	b = append(b, `,"removed":`...)
+	{
+		p := &v.Removed
+		b = append(b, '[')
+		for i := range *p {
+			if i > 0 {
+				b = append(b, ',')
+			}
+			p := &(*p)[i]
+			b = rt.AppendString(b, *p)
+
+		}
+		b = append(b, ']')
+
+	}
+	return rt.CloseObject(b, n)
+}
+
+// Validate reports the first member that is outside of its limits.
+func (v *PlannedNames) Validate() error {
+	return nil
+}
+
+// CheckRequired reports the first required member that the JSON object raw does not have, or that
+// is null there and may not be.
+func (*PlannedNames) CheckRequired(raw []byte) error {
+	m, err := rt.Members(raw)
+	if err != nil {
+		return err
+	}
+	_ = m // all members may be optional and plain
+	if err := m.Require("added", false); err != nil {
+		return err
+	}
+	if err := m.Require("kept", false); err != nil {
+		return err
+	}
+	if err := m.Require("rebuilt", false); err != nil {
+		return err
+	}
+	if err := m.Require("removed", false); err != nil {
+		return err
+	}
+	return nil
+}
+
+// AppendJSON appends v as JSON. Optional members that are nil are left out.
+func (v *PlannedRules) AppendJSON(b []byte) []byte {
+	n := len(b)
+	b = append(b, `,"after":`...)
+	{
+		p := &v.After
+		b = strconv.AppendInt(b, int64(*p), 10)
+
+	}
+	b = append(b, `,"before":`...)
+	{
+		p := &v.Before
+		b = strconv.AppendInt(b, int64(*p), 10)
+
+	}
+	b = append(b, `,"countersKept":`...)
+	{
+		p := &v.CountersKept
+		b = strconv.AppendBool(b, *p)
+
+	}
+	return rt.CloseObject(b, n)
+}
+
+// Validate reports the first member that is outside of its limits.
+func (v *PlannedRules) Validate() error {
+	{
+		p := &v.After
+		if *p < 0 {
+			return rt.Invalid("after", "too small")
+		}
+	}
+	{
+		p := &v.Before
+		if *p < 0 {
+			return rt.Invalid("before", "too small")
+		}
+	}
+	return nil
+}
+
+// CheckRequired reports the first required member that the JSON object raw does not have, or that
+// is null there and may not be.
+func (*PlannedRules) CheckRequired(raw []byte) error {
+	m, err := rt.Members(raw)
+	if err != nil {
+		return err
+	}
+	_ = m // all members may be optional and plain
+	if err := m.Require("after", false); err != nil {
+		return err
+	}
+	if err := m.Require("before", false); err != nil {
+		return err
+	}
+	if err := m.Require("countersKept", false); err != nil {
+		return err
+	}
+	return nil
+}
+
+// AppendJSON appends v as JSON. Optional members that are nil are left out.
+func (v *PlannedSetting) AppendJSON(b []byte) []byte {
+	n := len(b)
+	if p := v.After; p != nil {
+		b = append(b, `,"after":`...)
+		b = rt.AppendString(b, *p)
+
+	}
+	b = append(b, `,"applied":`...)
+	{
+		p := &v.Applied
+		b = strconv.AppendBool(b, *p)
+
+	}
+	if p := v.Before; p != nil {
+		b = append(b, `,"before":`...)
+		b = rt.AppendString(b, *p)
+
+	}
+	b = append(b, `,"key":`...)
+	{
+		p := &v.Key
+		b = rt.AppendString(b, *p)
+
+	}
+	return rt.CloseObject(b, n)
+}
+
+// Validate reports the first member that is outside of its limits.
+func (v *PlannedSetting) Validate() error {
+	return nil
+}
+
+// CheckRequired reports the first required member that the JSON object raw does not have, or that
+// is null there and may not be.
+func (*PlannedSetting) CheckRequired(raw []byte) error {
+	m, err := rt.Members(raw)
+	if err != nil {
+		return err
+	}
+	_ = m // all members may be optional and plain
+	if err := m.Require("applied", false); err != nil {
+		return err
+	}
+	if err := m.Require("key", false); err != nil {
+		return err
+	}
+	return nil
+}
+
+// AppendJSON appends v as JSON. Optional members that are nil are left out.
 func (v *Proxy) AppendJSON(b []byte) []byte {
 	n := len(b)
 	b = append(b, `,"alive":`...)
@@ -3049,12 +4027,13 @@ func (v *Proxy) AppendJSON(b []byte) []byte {
 		{
 			first := true
 			b = append(b, '{')
-			for k, e := range *p {
+			for _, k := range rt.Sorted(*p) {
 				if !first {
 					b = append(b, ',')
 				}
 				first = false
 				b = append(rt.AppendString(b, k), ':')
+				e := (*p)[k]
 				p := &e
 				b = p.AppendJSON(b)
 
@@ -3315,12 +4294,13 @@ func (v *ProxyMap) AppendJSON(b []byte) []byte {
 		{
 			first := true
 			b = append(b, '{')
-			for k, e := range *p {
+			for _, k := range rt.Sorted(*p) {
 				if !first {
 					b = append(b, ',')
 				}
 				first = false
 				b = append(rt.AppendString(b, k), ':')
+				e := (*p)[k]
 				p := &e
 				b = p.AppendJSON(b)
 
@@ -3613,12 +4593,13 @@ func (v *ProxyProviderMap) AppendJSON(b []byte) []byte {
 		{
 			first := true
 			b = append(b, '{')
-			for k, e := range *p {
+			for _, k := range rt.Sorted(*p) {
 				if !first {
 					b = append(b, ',')
 				}
 				first = false
 				b = append(rt.AppendString(b, k), ':')
+				e := (*p)[k]
 				p := &e
 				b = p.AppendJSON(b)
 
@@ -3689,18 +4670,18 @@ func (*ProxyVehicleType) CheckRequired([]byte) error { return nil }
 // AppendJSON appends v as JSON. Optional members that are nil are left out.
 func (v *Readiness) AppendJSON(b []byte) []byte {
 	n := len(b)
-	b = append(b, `,"components":`...)
-	{
-		p := &v.Components
+	if p := &v.Components; *p != nil {
+		b = append(b, `,"components":`...)
 		{
 			first := true
 			b = append(b, '{')
-			for k, e := range *p {
+			for _, k := range rt.Sorted(*p) {
 				if !first {
 					b = append(b, ',')
 				}
 				first = false
 				b = append(rt.AppendString(b, k), ':')
+				e := (*p)[k]
 				p := &e
 				b = p.AppendJSON(b)
 
@@ -3749,9 +4730,6 @@ func (*Readiness) CheckRequired(raw []byte) error {
 		return err
 	}
 	_ = m // all members may be optional and plain
-	if err := m.Require("components", false); err != nil {
-		return err
-	}
 	if raw := m.Get("components"); raw != nil {
 		if err := rt.EachMember(raw, func(raw []byte) error {
 			if err := (*Component)(nil).CheckRequired(raw); err != nil {
@@ -4792,12 +5770,13 @@ func (v *RuleProviderMap) AppendJSON(b []byte) []byte {
 		{
 			first := true
 			b = append(b, '{')
-			for k, e := range *p {
+			for _, k := range rt.Sorted(*p) {
 				if !first {
 					b = append(b, ',')
 				}
 				first = false
 				b = append(rt.AppendString(b, k), ':')
+				e := (*p)[k]
 				p := &e
 				b = p.AppendJSON(b)
 
@@ -4857,12 +5836,13 @@ func (v *RuleSwitches) AppendJSON(b []byte) []byte {
 	{
 		first := true
 		b = append(b, '{')
-		for k, e := range *p {
+		for _, k := range rt.Sorted(*p) {
 			if !first {
 				b = append(b, ',')
 			}
 			first = false
 			b = append(rt.AppendString(b, k), ':')
+			e := (*p)[k]
 			p := &e
 			b = strconv.AppendBool(b, *p)
 
@@ -5398,9 +6378,38 @@ func (*TuicServer) CheckRequired(raw []byte) error {
 // AppendJSON appends v as JSON. Optional members that are nil are left out.
 func (v *TuicServerPatch) AppendJSON(b []byte) []byte {
 	n := len(b)
+	if p := v.Alpn; p != nil {
+		b = append(b, `,"alpn":`...)
+		b = append(b, '[')
+		for i := range *p {
+			if i > 0 {
+				b = append(b, ',')
+			}
+			p := &(*p)[i]
+			b = rt.AppendString(b, *p)
+
+		}
+		b = append(b, ']')
+
+	}
+	if p := v.AuthenticationTimeout; p != nil {
+		b = append(b, `,"authentication-timeout":`...)
+		b = strconv.AppendInt(b, int64(*p), 10)
+
+	}
 	if p := v.Certificate; p != nil {
 		b = append(b, `,"certificate":`...)
 		b = rt.AppendString(b, *p)
+
+	}
+	if p := v.CongestionController; p != nil {
+		b = append(b, `,"congestion-controller":`...)
+		b = rt.AppendString(b, *p)
+
+	}
+	if p := v.Cwnd; p != nil {
+		b = append(b, `,"cwnd":`...)
+		b = strconv.AppendInt(b, int64(*p), 10)
 
 	}
 	if p := v.Enable; p != nil {
@@ -5413,9 +6422,33 @@ func (v *TuicServerPatch) AppendJSON(b []byte) []byte {
 		b = rt.AppendString(b, *p)
 
 	}
+	if p := v.MaxIdleTime; p != nil {
+		b = append(b, `,"max-idle-time":`...)
+		b = strconv.AppendInt(b, int64(*p), 10)
+
+	}
+	if p := v.MaxUDPRelayPacketSize; p != nil {
+		b = append(b, `,"max-udp-relay-packet-size":`...)
+		b = strconv.AppendInt(b, int64(*p), 10)
+
+	}
 	if p := v.PrivateKey; p != nil {
 		b = append(b, `,"private-key":`...)
 		b = rt.AppendString(b, *p)
+
+	}
+	if p := v.Token; p != nil {
+		b = append(b, `,"token":`...)
+		b = append(b, '[')
+		for i := range *p {
+			if i > 0 {
+				b = append(b, ',')
+			}
+			p := &(*p)[i]
+			b = rt.AppendString(b, *p)
+
+		}
+		b = append(b, ']')
 
 	}
 	return rt.CloseObject(b, n)
@@ -5423,9 +6456,44 @@ func (v *TuicServerPatch) AppendJSON(b []byte) []byte {
 
 // Validate reports the first member that is outside of its limits.
 func (v *TuicServerPatch) Validate() error {
+	if p := v.Alpn; p != nil {
+		if len(*p) > 64 {
+			return rt.Invalid("alpn", "too many")
+		}
+	}
+	if p := v.AuthenticationTimeout; p != nil {
+		if *p < 0 {
+			return rt.Invalid("authentication-timeout", "too small")
+		}
+	}
+	if p := v.CongestionController; p != nil {
+		if utf8.RuneCountInString(*p) > 255 {
+			return rt.Invalid("congestion-controller", "too long")
+		}
+	}
+	if p := v.Cwnd; p != nil {
+		if *p < 0 {
+			return rt.Invalid("cwnd", "too small")
+		}
+	}
 	if p := v.Listen; p != nil {
 		if utf8.RuneCountInString(*p) > 255 {
 			return rt.Invalid("listen", "too long")
+		}
+	}
+	if p := v.MaxIdleTime; p != nil {
+		if *p < 0 {
+			return rt.Invalid("max-idle-time", "too small")
+		}
+	}
+	if p := v.MaxUDPRelayPacketSize; p != nil {
+		if *p < 0 {
+			return rt.Invalid("max-udp-relay-packet-size", "too small")
+		}
+	}
+	if p := v.Token; p != nil {
+		if len(*p) > 1024 {
+			return rt.Invalid("token", "too many")
 		}
 	}
 	return nil
@@ -5573,6 +6641,21 @@ func (v *TunPatch) AppendJSON(b []byte) []byte {
 		b = strconv.AppendBool(b, *p)
 
 	}
+	if p := v.AutoRedirect; p != nil {
+		b = append(b, `,"auto-redirect":`...)
+		b = strconv.AppendBool(b, *p)
+
+	}
+	if p := v.AutoRedirectInputMark; p != nil {
+		b = append(b, `,"auto-redirect-input-mark":`...)
+		b = strconv.AppendInt(b, int64(*p), 10)
+
+	}
+	if p := v.AutoRedirectOutputMark; p != nil {
+		b = append(b, `,"auto-redirect-output-mark":`...)
+		b = strconv.AppendInt(b, int64(*p), 10)
+
+	}
 	if p := v.AutoRoute; p != nil {
 		b = append(b, `,"auto-route":`...)
 		b = strconv.AppendBool(b, *p)
@@ -5602,8 +6685,229 @@ func (v *TunPatch) AppendJSON(b []byte) []byte {
 		b = strconv.AppendBool(b, *p)
 
 	}
+	if p := v.EndpointIndependentNat; p != nil {
+		b = append(b, `,"endpoint-independent-nat":`...)
+		b = strconv.AppendBool(b, *p)
+
+	}
+	if p := v.ExcludeInterface; p != nil {
+		b = append(b, `,"exclude-interface":`...)
+		b = append(b, '[')
+		for i := range *p {
+			if i > 0 {
+				b = append(b, ',')
+			}
+			p := &(*p)[i]
+			b = rt.AppendString(b, *p)
+
+		}
+		b = append(b, ']')
+
+	}
+	if p := v.ExcludePackage; p != nil {
+		b = append(b, `,"exclude-package":`...)
+		b = append(b, '[')
+		for i := range *p {
+			if i > 0 {
+				b = append(b, ',')
+			}
+			p := &(*p)[i]
+			b = rt.AppendString(b, *p)
+
+		}
+		b = append(b, ']')
+
+	}
+	if p := v.ExcludeUID; p != nil {
+		b = append(b, `,"exclude-uid":`...)
+		b = append(b, '[')
+		for i := range *p {
+			if i > 0 {
+				b = append(b, ',')
+			}
+			p := &(*p)[i]
+			b = strconv.AppendInt(b, int64(*p), 10)
+
+		}
+		b = append(b, ']')
+
+	}
+	if p := v.ExcludeUIDRange; p != nil {
+		b = append(b, `,"exclude-uid-range":`...)
+		b = append(b, '[')
+		for i := range *p {
+			if i > 0 {
+				b = append(b, ',')
+			}
+			p := &(*p)[i]
+			b = rt.AppendString(b, *p)
+
+		}
+		b = append(b, ']')
+
+	}
 	if p := v.FileDescriptor; p != nil {
 		b = append(b, `,"file-descriptor":`...)
+		b = strconv.AppendInt(b, int64(*p), 10)
+
+	}
+	if p := v.Gso; p != nil {
+		b = append(b, `,"gso":`...)
+		b = strconv.AppendBool(b, *p)
+
+	}
+	if p := v.GsoMaxSize; p != nil {
+		b = append(b, `,"gso-max-size":`...)
+		b = strconv.AppendInt(b, int64(*p), 10)
+
+	}
+	if p := v.IncludeAndroidUser; p != nil {
+		b = append(b, `,"include-android-user":`...)
+		b = append(b, '[')
+		for i := range *p {
+			if i > 0 {
+				b = append(b, ',')
+			}
+			p := &(*p)[i]
+			b = strconv.AppendInt(b, int64(*p), 10)
+
+		}
+		b = append(b, ']')
+
+	}
+	if p := v.IncludeInterface; p != nil {
+		b = append(b, `,"include-interface":`...)
+		b = append(b, '[')
+		for i := range *p {
+			if i > 0 {
+				b = append(b, ',')
+			}
+			p := &(*p)[i]
+			b = rt.AppendString(b, *p)
+
+		}
+		b = append(b, ']')
+
+	}
+	if p := v.IncludePackage; p != nil {
+		b = append(b, `,"include-package":`...)
+		b = append(b, '[')
+		for i := range *p {
+			if i > 0 {
+				b = append(b, ',')
+			}
+			p := &(*p)[i]
+			b = rt.AppendString(b, *p)
+
+		}
+		b = append(b, ']')
+
+	}
+	if p := v.IncludeUID; p != nil {
+		b = append(b, `,"include-uid":`...)
+		b = append(b, '[')
+		for i := range *p {
+			if i > 0 {
+				b = append(b, ',')
+			}
+			p := &(*p)[i]
+			b = strconv.AppendInt(b, int64(*p), 10)
+
+		}
+		b = append(b, ']')
+
+	}
+	if p := v.IncludeUIDRange; p != nil {
+		b = append(b, `,"include-uid-range":`...)
+		b = append(b, '[')
+		for i := range *p {
+			if i > 0 {
+				b = append(b, ',')
+			}
+			p := &(*p)[i]
+			b = rt.AppendString(b, *p)
+
+		}
+		b = append(b, ']')
+
+	}
+	if p := v.Inet4RouteAddress; p != nil {
+		b = append(b, `,"inet4-route-address":`...)
+		b = append(b, '[')
+		for i := range *p {
+			if i > 0 {
+				b = append(b, ',')
+			}
+			p := &(*p)[i]
+			b = rt.AppendString(b, *p)
+
+		}
+		b = append(b, ']')
+
+	}
+	if p := v.Inet4RouteExcludeAddress; p != nil {
+		b = append(b, `,"inet4-route-exclude-address":`...)
+		b = append(b, '[')
+		for i := range *p {
+			if i > 0 {
+				b = append(b, ',')
+			}
+			p := &(*p)[i]
+			b = rt.AppendString(b, *p)
+
+		}
+		b = append(b, ']')
+
+	}
+	if p := v.Inet6Address; p != nil {
+		b = append(b, `,"inet6-address":`...)
+		b = append(b, '[')
+		for i := range *p {
+			if i > 0 {
+				b = append(b, ',')
+			}
+			p := &(*p)[i]
+			b = rt.AppendString(b, *p)
+
+		}
+		b = append(b, ']')
+
+	}
+	if p := v.Inet6RouteAddress; p != nil {
+		b = append(b, `,"inet6-route-address":`...)
+		b = append(b, '[')
+		for i := range *p {
+			if i > 0 {
+				b = append(b, ',')
+			}
+			p := &(*p)[i]
+			b = rt.AppendString(b, *p)
+
+		}
+		b = append(b, ']')
+
+	}
+	if p := v.Inet6RouteExcludeAddress; p != nil {
+		b = append(b, `,"inet6-route-exclude-address":`...)
+		b = append(b, '[')
+		for i := range *p {
+			if i > 0 {
+				b = append(b, ',')
+			}
+			p := &(*p)[i]
+			b = rt.AppendString(b, *p)
+
+		}
+		b = append(b, ']')
+
+	}
+	if p := v.Iproute2RuleIndex; p != nil {
+		b = append(b, `,"iproute2-rule-index":`...)
+		b = strconv.AppendInt(b, int64(*p), 10)
+
+	}
+	if p := v.Iproute2TableIndex; p != nil {
+		b = append(b, `,"iproute2-table-index":`...)
 		b = strconv.AppendInt(b, int64(*p), 10)
 
 	}
@@ -5612,9 +6916,75 @@ func (v *TunPatch) AppendJSON(b []byte) []byte {
 		b = strconv.AppendInt(b, int64(*p), 10)
 
 	}
+	if p := v.RouteAddress; p != nil {
+		b = append(b, `,"route-address":`...)
+		b = append(b, '[')
+		for i := range *p {
+			if i > 0 {
+				b = append(b, ',')
+			}
+			p := &(*p)[i]
+			b = rt.AppendString(b, *p)
+
+		}
+		b = append(b, ']')
+
+	}
+	if p := v.RouteAddressSet; p != nil {
+		b = append(b, `,"route-address-set":`...)
+		b = append(b, '[')
+		for i := range *p {
+			if i > 0 {
+				b = append(b, ',')
+			}
+			p := &(*p)[i]
+			b = rt.AppendString(b, *p)
+
+		}
+		b = append(b, ']')
+
+	}
+	if p := v.RouteExcludeAddress; p != nil {
+		b = append(b, `,"route-exclude-address":`...)
+		b = append(b, '[')
+		for i := range *p {
+			if i > 0 {
+				b = append(b, ',')
+			}
+			p := &(*p)[i]
+			b = rt.AppendString(b, *p)
+
+		}
+		b = append(b, ']')
+
+	}
+	if p := v.RouteExcludeAddressSet; p != nil {
+		b = append(b, `,"route-exclude-address-set":`...)
+		b = append(b, '[')
+		for i := range *p {
+			if i > 0 {
+				b = append(b, ',')
+			}
+			p := &(*p)[i]
+			b = rt.AppendString(b, *p)
+
+		}
+		b = append(b, ']')
+
+	}
 	if p := v.Stack; p != nil {
 		b = append(b, `,"stack":`...)
 		b = rt.AppendString(b, *p)
+
+	}
+	if p := v.StrictRoute; p != nil {
+		b = append(b, `,"strict-route":`...)
+		b = strconv.AppendBool(b, *p)
+
+	}
+	if p := v.UDPTimeout; p != nil {
+		b = append(b, `,"udp-timeout":`...)
+		b = strconv.AppendInt(b, int64(*p), 10)
 
 	}
 	return rt.CloseObject(b, n)
@@ -5622,6 +6992,22 @@ func (v *TunPatch) AppendJSON(b []byte) []byte {
 
 // Validate reports the first member that is outside of its limits.
 func (v *TunPatch) Validate() error {
+	if p := v.AutoRedirectInputMark; p != nil {
+		if *p < 0 {
+			return rt.Invalid("auto-redirect-input-mark", "too small")
+		}
+		if *p > 4.294967295e+09 {
+			return rt.Invalid("auto-redirect-input-mark", "too large")
+		}
+	}
+	if p := v.AutoRedirectOutputMark; p != nil {
+		if *p < 0 {
+			return rt.Invalid("auto-redirect-output-mark", "too small")
+		}
+		if *p > 4.294967295e+09 {
+			return rt.Invalid("auto-redirect-output-mark", "too large")
+		}
+	}
 	if p := v.Device; p != nil {
 		if utf8.RuneCountInString(*p) > 255 {
 			return rt.Invalid("device", "too long")
@@ -5632,9 +7018,94 @@ func (v *TunPatch) Validate() error {
 			return rt.Invalid("dns-hijack", "too many")
 		}
 	}
+	if p := v.ExcludeInterface; p != nil {
+		if len(*p) > 1024 {
+			return rt.Invalid("exclude-interface", "too many")
+		}
+	}
+	if p := v.ExcludePackage; p != nil {
+		if len(*p) > 65536 {
+			return rt.Invalid("exclude-package", "too many")
+		}
+	}
+	if p := v.ExcludeUID; p != nil {
+		if len(*p) > 65536 {
+			return rt.Invalid("exclude-uid", "too many")
+		}
+	}
+	if p := v.ExcludeUIDRange; p != nil {
+		if len(*p) > 1024 {
+			return rt.Invalid("exclude-uid-range", "too many")
+		}
+	}
 	if p := v.FileDescriptor; p != nil {
 		if *p < 0 {
 			return rt.Invalid("file-descriptor", "too small")
+		}
+	}
+	if p := v.GsoMaxSize; p != nil {
+		if *p < 0 {
+			return rt.Invalid("gso-max-size", "too small")
+		}
+	}
+	if p := v.IncludeAndroidUser; p != nil {
+		if len(*p) > 1024 {
+			return rt.Invalid("include-android-user", "too many")
+		}
+	}
+	if p := v.IncludeInterface; p != nil {
+		if len(*p) > 1024 {
+			return rt.Invalid("include-interface", "too many")
+		}
+	}
+	if p := v.IncludePackage; p != nil {
+		if len(*p) > 65536 {
+			return rt.Invalid("include-package", "too many")
+		}
+	}
+	if p := v.IncludeUID; p != nil {
+		if len(*p) > 65536 {
+			return rt.Invalid("include-uid", "too many")
+		}
+	}
+	if p := v.IncludeUIDRange; p != nil {
+		if len(*p) > 1024 {
+			return rt.Invalid("include-uid-range", "too many")
+		}
+	}
+	if p := v.Inet4RouteAddress; p != nil {
+		if len(*p) > 65536 {
+			return rt.Invalid("inet4-route-address", "too many")
+		}
+	}
+	if p := v.Inet4RouteExcludeAddress; p != nil {
+		if len(*p) > 65536 {
+			return rt.Invalid("inet4-route-exclude-address", "too many")
+		}
+	}
+	if p := v.Inet6Address; p != nil {
+		if len(*p) > 1024 {
+			return rt.Invalid("inet6-address", "too many")
+		}
+	}
+	if p := v.Inet6RouteAddress; p != nil {
+		if len(*p) > 65536 {
+			return rt.Invalid("inet6-route-address", "too many")
+		}
+	}
+	if p := v.Inet6RouteExcludeAddress; p != nil {
+		if len(*p) > 65536 {
+			return rt.Invalid("inet6-route-exclude-address", "too many")
+		}
+	}
+	if p := v.Iproute2RuleIndex; p != nil {
+		if *p < 0 {
+			return rt.Invalid("iproute2-rule-index", "too small")
+		}
+	}
+	if p := v.Iproute2TableIndex; p != nil {
+		if *p < 0 {
+			return rt.Invalid("iproute2-table-index", "too small")
 		}
 	}
 	if p := v.Mtu; p != nil {
@@ -5645,9 +7116,34 @@ func (v *TunPatch) Validate() error {
 			return rt.Invalid("mtu", "too large")
 		}
 	}
+	if p := v.RouteAddress; p != nil {
+		if len(*p) > 65536 {
+			return rt.Invalid("route-address", "too many")
+		}
+	}
+	if p := v.RouteAddressSet; p != nil {
+		if len(*p) > 1024 {
+			return rt.Invalid("route-address-set", "too many")
+		}
+	}
+	if p := v.RouteExcludeAddress; p != nil {
+		if len(*p) > 65536 {
+			return rt.Invalid("route-exclude-address", "too many")
+		}
+	}
+	if p := v.RouteExcludeAddressSet; p != nil {
+		if len(*p) > 1024 {
+			return rt.Invalid("route-exclude-address-set", "too many")
+		}
+	}
 	if p := v.Stack; p != nil {
 		if !rt.FoldIn(*p, "mixed", "gvisor", "system") {
 			return rt.Invalid("stack", "unknown value")
+		}
+	}
+	if p := v.UDPTimeout; p != nil {
+		if *p < 0 {
+			return rt.Invalid("udp-timeout", "too small")
 		}
 	}
 	return nil
@@ -5691,6 +7187,78 @@ func (v VehicleType) Validate() error {
 
 // CheckRequired finds nothing to miss.
 func (*VehicleType) CheckRequired([]byte) error { return nil }
+
+// AppendJSON appends v as JSON. Optional members that are nil are left out.
+func (v *Verdict) AppendJSON(b []byte) []byte {
+	n := len(b)
+	b = append(b, `,"diagnostics":`...)
+	{
+		p := &v.Diagnostics
+		b = append(b, '[')
+		for i := range *p {
+			if i > 0 {
+				b = append(b, ',')
+			}
+			p := &(*p)[i]
+			b = p.AppendJSON(b)
+
+		}
+		b = append(b, ']')
+
+	}
+	b = append(b, `,"valid":`...)
+	{
+		p := &v.Valid
+		b = strconv.AppendBool(b, *p)
+
+	}
+	return rt.CloseObject(b, n)
+}
+
+// Validate reports the first member that is outside of its limits.
+func (v *Verdict) Validate() error {
+	{
+		p := &v.Diagnostics
+		for i := range *p {
+			p := &(*p)[i]
+			if err := p.Validate(); err != nil {
+				return err
+			}
+
+		}
+
+	}
+	return nil
+}
+
+// CheckRequired reports the first required member that the JSON object raw does not have, or that
+// is null there and may not be.
+func (*Verdict) CheckRequired(raw []byte) error {
+	m, err := rt.Members(raw)
+	if err != nil {
+		return err
+	}
+	_ = m // all members may be optional and plain
+	if err := m.Require("diagnostics", false); err != nil {
+		return err
+	}
+	if raw := m.Get("diagnostics"); raw != nil {
+		if err := rt.EachElement(raw, func(raw []byte) error {
+			if err := (*Diagnostic)(nil).CheckRequired(raw); err != nil {
+				return err
+			}
+
+			return nil
+		}); err != nil {
+			return err
+		}
+
+	}
+	if err := m.Require("valid", false); err != nil {
+		return err
+	}
+	return nil
+}
 
 // AppendJSON appends v as JSON. Optional members that are nil are left out.
 func (v *Version) AppendJSON(b []byte) []byte {

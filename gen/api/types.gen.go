@@ -121,6 +121,27 @@ func (e AdapterType) Valid() bool {
 	}
 }
 
+// Defines values for Channel.
+const (
+	ChannelAlpha   Channel = "alpha"
+	ChannelAuto    Channel = "auto"
+	ChannelRelease Channel = "release"
+)
+
+// Valid indicates whether the value is a known member of the Channel enum.
+func (e Channel) Valid() bool {
+	switch e {
+	case ChannelAlpha:
+		return true
+	case ChannelAuto:
+		return true
+	case ChannelRelease:
+		return true
+	default:
+		return false
+	}
+}
+
 // Defines values for DNSMode.
 const (
 	DNSModeFakeIP    DNSMode = "fake-ip"
@@ -147,28 +168,32 @@ func (e DNSMode) Valid() bool {
 
 // Defines values for ErrorCode.
 const (
-	ErrorCodeApplyFailed    ErrorCode = "apply_failed"
-	ErrorCodeBodyInvalid    ErrorCode = "body_invalid"
-	ErrorCodeBodyTooLarge   ErrorCode = "body_too_large"
-	ErrorCodeConfigInvalid  ErrorCode = "config_invalid"
-	ErrorCodeDNSDisabled    ErrorCode = "dns_disabled"
-	ErrorCodeForbidden      ErrorCode = "forbidden"
-	ErrorCodeInternal       ErrorCode = "internal"
-	ErrorCodeNotFound       ErrorCode = "not_found"
-	ErrorCodeNotPinnable    ErrorCode = "not_pinnable"
-	ErrorCodeNotSelectable  ErrorCode = "not_selectable"
-	ErrorCodePathInvalid    ErrorCode = "path_invalid"
-	ErrorCodeQueryInvalid   ErrorCode = "query_invalid"
-	ErrorCodeResolveFailed  ErrorCode = "resolve_failed"
-	ErrorCodeStorageFull    ErrorCode = "storage_full"
-	ErrorCodeStoreFailed    ErrorCode = "store_failed"
-	ErrorCodeTestFailed     ErrorCode = "test_failed"
-	ErrorCodeTestTimeout    ErrorCode = "test_timeout"
-	ErrorCodeTooManyStreams ErrorCode = "too_many_streams"
-	ErrorCodeUnauthorized   ErrorCode = "unauthorized"
-	ErrorCodeUnknownMember  ErrorCode = "unknown_member"
-	ErrorCodeUnknownRule    ErrorCode = "unknown_rule"
-	ErrorCodeUpdateFailed   ErrorCode = "update_failed"
+	ErrorCodeApplyFailed        ErrorCode = "apply_failed"
+	ErrorCodeBodyInvalid        ErrorCode = "body_invalid"
+	ErrorCodeBodyTooLarge       ErrorCode = "body_too_large"
+	ErrorCodeBusy               ErrorCode = "busy"
+	ErrorCodeConfigInvalid      ErrorCode = "config_invalid"
+	ErrorCodeDNSDisabled        ErrorCode = "dns_disabled"
+	ErrorCodeForbidden          ErrorCode = "forbidden"
+	ErrorCodeInternal           ErrorCode = "internal"
+	ErrorCodeNotFound           ErrorCode = "not_found"
+	ErrorCodeNotPinnable        ErrorCode = "not_pinnable"
+	ErrorCodeNotSelectable      ErrorCode = "not_selectable"
+	ErrorCodePathInvalid        ErrorCode = "path_invalid"
+	ErrorCodePreconditionFailed ErrorCode = "precondition_failed"
+	ErrorCodeQueryInvalid       ErrorCode = "query_invalid"
+	ErrorCodeResolveFailed      ErrorCode = "resolve_failed"
+	ErrorCodeRestartFailed      ErrorCode = "restart_failed"
+	ErrorCodeStorageFull        ErrorCode = "storage_full"
+	ErrorCodeStoreFailed        ErrorCode = "store_failed"
+	ErrorCodeTestFailed         ErrorCode = "test_failed"
+	ErrorCodeTestTimeout        ErrorCode = "test_timeout"
+	ErrorCodeTooManyStreams     ErrorCode = "too_many_streams"
+	ErrorCodeUnauthorized       ErrorCode = "unauthorized"
+	ErrorCodeUnknownMember      ErrorCode = "unknown_member"
+	ErrorCodeUnknownRule        ErrorCode = "unknown_rule"
+	ErrorCodeUpdateFailed       ErrorCode = "update_failed"
+	ErrorCodeUpgradeFailed      ErrorCode = "upgrade_failed"
 )
 
 // Valid indicates whether the value is a known member of the ErrorCode enum.
@@ -179,6 +204,8 @@ func (e ErrorCode) Valid() bool {
 	case ErrorCodeBodyInvalid:
 		return true
 	case ErrorCodeBodyTooLarge:
+		return true
+	case ErrorCodeBusy:
 		return true
 	case ErrorCodeConfigInvalid:
 		return true
@@ -196,9 +223,13 @@ func (e ErrorCode) Valid() bool {
 		return true
 	case ErrorCodePathInvalid:
 		return true
+	case ErrorCodePreconditionFailed:
+		return true
 	case ErrorCodeQueryInvalid:
 		return true
 	case ErrorCodeResolveFailed:
+		return true
+	case ErrorCodeRestartFailed:
 		return true
 	case ErrorCodeStorageFull:
 		return true
@@ -217,6 +248,8 @@ func (e ErrorCode) Valid() bool {
 	case ErrorCodeUnknownRule:
 		return true
 	case ErrorCodeUpdateFailed:
+		return true
+	case ErrorCodeUpgradeFailed:
 		return true
 	default:
 		return false
@@ -298,6 +331,75 @@ func (e InboundType) Valid() bool {
 	case InboundTypeVless:
 		return true
 	case InboundTypeVmess:
+		return true
+	default:
+		return false
+	}
+}
+
+// Defines values for ListenerChange.
+const (
+	ListenerChangeClosed   ListenerChange = "closed"
+	ListenerChangeKept     ListenerChange = "kept"
+	ListenerChangeOpened   ListenerChange = "opened"
+	ListenerChangeReplaced ListenerChange = "replaced"
+)
+
+// Valid indicates whether the value is a known member of the ListenerChange enum.
+func (e ListenerChange) Valid() bool {
+	switch e {
+	case ListenerChangeClosed:
+		return true
+	case ListenerChangeKept:
+		return true
+	case ListenerChangeOpened:
+		return true
+	case ListenerChangeReplaced:
+		return true
+	default:
+		return false
+	}
+}
+
+// Defines values for ListenerNetwork.
+const (
+	ListenerNetworkPipe ListenerNetwork = "pipe"
+	ListenerNetworkTCP  ListenerNetwork = "tcp"
+	ListenerNetworkUDP  ListenerNetwork = "udp"
+	ListenerNetworkUnix ListenerNetwork = "unix"
+)
+
+// Valid indicates whether the value is a known member of the ListenerNetwork enum.
+func (e ListenerNetwork) Valid() bool {
+	switch e {
+	case ListenerNetworkPipe:
+		return true
+	case ListenerNetworkTCP:
+		return true
+	case ListenerNetworkUDP:
+		return true
+	case ListenerNetworkUnix:
+		return true
+	default:
+		return false
+	}
+}
+
+// Defines values for ListenerOwner.
+const (
+	ListenerOwnerController ListenerOwner = "controller"
+	ListenerOwnerDNS        ListenerOwner = "dns"
+	ListenerOwnerInbounds   ListenerOwner = "inbounds"
+)
+
+// Valid indicates whether the value is a known member of the ListenerOwner enum.
+func (e ListenerOwner) Valid() bool {
+	switch e {
+	case ListenerOwnerController:
+		return true
+	case ListenerOwnerDNS:
+		return true
+	case ListenerOwnerInbounds:
 		return true
 	default:
 		return false
@@ -440,6 +542,8 @@ func (e ProxyVehicleType) Valid() bool {
 const (
 	ReadinessStatusDegraded ReadinessStatus = "degraded"
 	ReadinessStatusOk       ReadinessStatus = "ok"
+	ReadinessStatusStarting ReadinessStatus = "starting"
+	ReadinessStatusStopping ReadinessStatus = "stopping"
 )
 
 // Valid indicates whether the value is a known member of the ReadinessStatus enum.
@@ -448,6 +552,10 @@ func (e ReadinessStatus) Valid() bool {
 	case ReadinessStatusDegraded:
 		return true
 	case ReadinessStatusOk:
+		return true
+	case ReadinessStatusStarting:
+		return true
+	case ReadinessStatusStopping:
 		return true
 	default:
 		return false
@@ -709,20 +817,43 @@ func (e VehicleType) Valid() bool {
 // AdapterType The kind of a node or group.
 type AdapterType string
 
+// Channel What releases are published in.
+type Channel string
+
 // Component How a component of the daemon is.
 type Component struct {
+	// Failed Of providers: how many could not be loaded when it was tried last. They keep what they had.
+	//
+	// Example: 1
+	Failed *int `json:"failed,omitempty"`
+
 	// Message What is wrong, in words; absent if nothing is.
 	//
 	// Example: state /etc/switchyard/cache.db: in use by another process
 	Message *string `json:"message,omitempty"`
 
-	// Since Since when; absent if nothing is wrong.
+	// Queued Of `planner`: how many health checks wait for their turn.
+	//
+	// Example: 3
+	Queued *int `json:"queued,omitempty"`
+
+	// Since Since when; absent if nothing is wrong, or nobody knows.
 	//
 	// Example: 2026-01-02T03:04:05.678Z
 	Since *time.Time `json:"since,omitempty"`
 
-	// Status Whether all is well, or something is missing that the daemon can do without.
+	// Status Whether all is well, or something is missing that the daemon can do without; or that it begins or ends, which no component does by itself.
 	Status ReadinessStatus `json:"status"`
+
+	// Step Of `config`: the step of the reload that failed.
+	//
+	// Example: inbounds
+	Step *string `json:"step,omitempty"`
+
+	// Total Of providers: how many there are.
+	//
+	// Example: 12
+	Total *int `json:"total,omitempty"`
 }
 
 // Config The general part of the running configuration.
@@ -950,6 +1081,11 @@ type ConfigPatch struct {
 	// TCPConcurrent Whether all addresses of a name are dialed at once.
 	TCPConcurrent *bool `json:"tcp-concurrent,omitempty"`
 
+	// TcptunConfig Taken and left alone.
+	//
+	// Example:
+	TcptunConfig *string `json:"tcptun-config,omitempty"`
+
 	// TproxyPort TPROXY inbound, 0 to close.
 	//
 	// Example: 7894
@@ -961,10 +1097,45 @@ type ConfigPatch struct {
 	// Tun Keys of the TUN device to change. Those that are absent stay.
 	Tun *TunPatch `json:"tun,omitempty"`
 
+	// UdptunConfig Taken and left alone.
+	//
+	// Example:
+	UdptunConfig *string `json:"udptun-config,omitempty"`
+
 	// VmessConfig The VMess inbound as a URL, empty to close.
 	//
 	// Example:
 	VmessConfig *string `json:"vmess-config,omitempty"`
+}
+
+// ConfigPlan What a configuration would keep, build anew and cut.
+type ConfigPlan struct {
+	// Connections What becomes of the connections that are open. Those that go `through` what is removed or built anew live on, and so do those that came in by an `inbound` port of TCP that is closed or replaced. None ends but those in `ended`. Associations of UDP to fake addresses may end beside them, when `fake-ip` gives their names real ones.
+	Connections PlannedConnections `json:"connections"`
+
+	// Diagnostics The warnings of the candidate.
+	Diagnostics []Diagnostic `json:"diagnostics"`
+
+	// Groups Things by name and by what becomes of them. What is kept keeps its connections, history and choice; what is rebuilt does its work by its new settings.
+	Groups PlannedNames `json:"groups"`
+
+	// Listeners The listening sockets.
+	Listeners []PlannedListener `json:"listeners"`
+
+	// Proxies Things by name and by what becomes of them. What is kept keeps its connections, history and choice; what is rebuilt does its work by its new settings.
+	Proxies PlannedNames `json:"proxies"`
+
+	// ProxyProviders Things by name and by what becomes of them. What is kept keeps its connections, history and choice; what is rebuilt does its work by its new settings.
+	ProxyProviders PlannedNames `json:"proxyProviders"`
+
+	// RuleProviders Things by name and by what becomes of them. What is kept keeps its connections, history and choice; what is rebuilt does its work by its new settings.
+	RuleProviders PlannedNames `json:"ruleProviders"`
+
+	// Rules What becomes of the rules.
+	Rules PlannedRules `json:"rules"`
+
+	// Settings The keys that differ, but for those of nodes, groups, providers and rules.
+	Settings []PlannedSetting `json:"settings"`
 }
 
 // ConfigSource Where a configuration is. Both empty means the file the daemon was started with.
@@ -1024,6 +1195,17 @@ type Connection struct {
 	//
 	// Example: 880
 	Upload int64 `json:"upload"`
+}
+
+// ConnectionIDs A number of connections.
+type ConnectionIDs struct {
+	// Count How many there are.
+	//
+	// Example: 1
+	Count int `json:"count"`
+
+	// Ids The ids of the first of them.
+	Ids []string `json:"ids"`
 }
 
 // Connections A snapshot of the live connections.
@@ -1173,6 +1355,30 @@ type Diagnostic struct {
 	Severity Severity `json:"severity"`
 }
 
+// Done That a request was done.
+type Done struct {
+	// Status It is always the same.
+	//
+	// Example: ok
+	Status string `json:"status"`
+}
+
+// EndedConnections Connections that the change ends.
+type EndedConnections struct {
+	// AfterSeconds How long they have from the change on.
+	//
+	// Example: 0
+	AfterSeconds int `json:"afterSeconds"`
+
+	// Connections A number of connections.
+	Connections ConnectionIDs `json:"connections"`
+
+	// Reason Why.
+	//
+	// Example: group "Pick" went from a to b
+	Reason string `json:"reason"`
+}
+
 // Error Why a request was not served.
 type Error struct {
 	// Code What went wrong, for programs. More words may come.
@@ -1281,6 +1487,15 @@ type LineWarning struct {
 	Message string `json:"message"`
 }
 
+// ListenerChange What becomes of a listening socket. One that is `replaced` hands its port over to another. One on an address that is part of another one, such as 127.0.0.1 of all, is `kept` beside it, so that no connect is lost.
+type ListenerChange string
+
+// ListenerNetwork The network of a listening socket.
+type ListenerNetwork string
+
+// ListenerOwner Whose a listening socket is.
+type ListenerOwner string
+
 // LogEvent One event of the log.
 type LogEvent struct {
 	// Payload The text.
@@ -1296,7 +1511,7 @@ type LogEvent struct {
 type LogField struct {
 	// Key Its name.
 	//
-	// Example: err
+	// Example: error
 	Key string `json:"key"`
 
 	// Value Its value.
@@ -1511,6 +1726,97 @@ type PlannedCheck struct {
 	URL string `json:"url"`
 }
 
+// PlannedConnections What becomes of the connections that are open. Those that go `through` what is removed or built anew live on, and so do those that came in by an `inbound` port of TCP that is closed or replaced. None ends but those in `ended`. Associations of UDP to fake addresses may end beside them, when `fake-ip` gives their names real ones.
+type PlannedConnections struct {
+	// Ended Those that end.
+	Ended []EndedConnections `json:"ended"`
+
+	// Inbound A number of connections.
+	Inbound ConnectionIDs `json:"inbound"`
+
+	// Through A number of connections.
+	Through ConnectionIDs `json:"through"`
+
+	// Total How many there are.
+	//
+	// Example: 4
+	Total int `json:"total"`
+}
+
+// PlannedListener What becomes of a listening socket.
+type PlannedListener struct {
+	// Address Where it listens.
+	//
+	// Example: 127.0.0.1:7890
+	Address string `json:"address"`
+
+	// Change What becomes of a listening socket. One that is `replaced` hands its port over to another. One on an address that is part of another one, such as 127.0.0.1 of all, is `kept` beside it, so that no connect is lost.
+	Change ListenerChange `json:"change"`
+
+	// From Of one that is `replaced`: where it listens until then.
+	//
+	// Example: :7890
+	From *string `json:"from,omitempty"`
+
+	// Network The network of a listening socket.
+	Network ListenerNetwork `json:"network"`
+
+	// Owner Whose a listening socket is.
+	Owner ListenerOwner `json:"owner"`
+}
+
+// PlannedNames Things by name and by what becomes of them. What is kept keeps its connections, history and choice; what is rebuilt does its work by its new settings.
+type PlannedNames struct {
+	// Added Those that are new.
+	Added []string `json:"added"`
+
+	// Kept Those that stay as they are.
+	Kept []string `json:"kept"`
+
+	// Rebuilt Those that are made anew.
+	Rebuilt []string `json:"rebuilt"`
+
+	// Removed Those that go.
+	Removed []string `json:"removed"`
+}
+
+// PlannedRules What becomes of the rules.
+type PlannedRules struct {
+	// After How many there will be.
+	//
+	// Example: 121
+	After int `json:"after"`
+
+	// Before How many there are.
+	//
+	// Example: 120
+	Before int `json:"before"`
+
+	// CountersKept Whether they are the same, so that their counters go on.
+	CountersKept bool `json:"countersKept"`
+}
+
+// PlannedSetting A key whose value is another in the candidate.
+type PlannedSetting struct {
+	// After The candidate's value; absent where it may hold a secret.
+	//
+	// Example: true
+	After *string `json:"after,omitempty"`
+
+	// Applied Whether the change takes the value over. It leaves the settings of the controller, and without `force` what is listened on.
+	Applied bool `json:"applied"`
+
+	// Before The value that runs; absent where it may hold a secret.
+	//
+	// Example: false
+	Before *string `json:"before,omitempty"`
+
+	// Key The key.
+	//
+	// Example: allow-lan
+	Key string `json:"key"`
+}
+
 // Proxy A node or group. No address, port or credential is ever shown.
 type Proxy struct {
 	// Alive Whether the last test succeeded.
@@ -1689,14 +1995,14 @@ type ProxyVehicleType string
 
 // Readiness How the daemon is.
 type Readiness struct {
-	// Components How each component is, by its name. `store` is the file that keeps what survives a restart. More may come.
-	Components map[string]Component `json:"components"`
+	// Components How each component is, by its name; absent for who does not know the secret. `store` is the file that keeps what survives a restart, `listeners` are the ports of inbounds and of the controller, `dns` is the DNS server, `config` how the last reload went, `proxy-providers` and `rule-providers` what comes from elsewhere, `geo` the geo data that rules need, `planner` the health checks. More may come.
+	Components map[string]Component `json:"components,omitempty"`
 
-	// Status Whether all is well, or something is missing that the daemon can do without.
+	// Status Whether all is well, or something is missing that the daemon can do without; or that it begins or ends, which no component does by itself.
 	Status ReadinessStatus `json:"status"`
 }
 
-// ReadinessStatus Whether all is well, or something is missing that the daemon can do without.
+// ReadinessStatus Whether all is well, or something is missing that the daemon can do without; or that it begins or ends, which no component does by itself.
 type ReadinessStatus string
 
 // Route Where a connection would go, and why.
@@ -1991,7 +2297,7 @@ type StructuredLevel string
 
 // StructuredLog One event of the log with its fields.
 type StructuredLog struct {
-	// Fields What the event is about.
+	// Fields What the event is about. Events of connections have `id` (that of `/connections`; none where nothing was opened), `network`, `type`, `inbound`, `user`, `source`, `process`, `target`, `rule`, `payload`, `remote`, `error`, at their end `reason`, `up` and `down`, and `chain` once for each element of it, the node first. Events of providers have `provider` and `error`. A warning with `lost` stands for so many events that the reader was too slow for. What has no value is left out, and more may come.
 	Fields []LogField `json:"fields"`
 
 	// Level The level of a structured event; `warning` is spelt `warn` here.
@@ -2099,10 +2405,30 @@ type TuicServer struct {
 
 // TuicServerPatch Keys of the TUIC inbound to change. Those that are absent stay.
 type TuicServerPatch struct {
+	// Alpn The protocols that it offers.
+	//
+	// Example: ["h3"]
+	Alpn *[]string `json:"alpn,omitempty"`
+
+	// AuthenticationTimeout Milliseconds that a client has to log in.
+	//
+	// Example: 1000
+	AuthenticationTimeout *int32 `json:"authentication-timeout,omitempty"`
+
 	// Certificate The certificate.
 	//
 	// Example: cert.pem
 	Certificate *string `json:"certificate,omitempty"`
+
+	// CongestionController How it paces.
+	//
+	// Example: bbr
+	CongestionController *string `json:"congestion-controller,omitempty"`
+
+	// Cwnd The first window of the pacing.
+	//
+	// Example: 32
+	Cwnd *int32 `json:"cwnd,omitempty"`
 
 	// Enable Whether it is on.
 	Enable *bool `json:"enable,omitempty"`
@@ -2112,10 +2438,25 @@ type TuicServerPatch struct {
 	// Example: 127.0.0.1:8443
 	Listen *string `json:"listen,omitempty"`
 
+	// MaxIdleTime Milliseconds until a silent client has left.
+	//
+	// Example: 15000
+	MaxIdleTime *int32 `json:"max-idle-time,omitempty"`
+
+	// MaxUDPRelayPacketSize The largest datagram.
+	//
+	// Example: 1500
+	MaxUDPRelayPacketSize *int32 `json:"max-udp-relay-packet-size,omitempty"`
+
 	// PrivateKey The key.
 	//
 	// Example: key.pem
 	PrivateKey *string `json:"private-key,omitempty"`
+
+	// Token Who may come in; of version 4.
+	//
+	// Example: ["token"]
+	Token *[]string `json:"token,omitempty"`
 }
 
 // Tun The TUN device.
@@ -2158,6 +2499,19 @@ type TunPatch struct {
 	// AutoDetectInterface Whether the outgoing interface is found by itself.
 	AutoDetectInterface *bool `json:"auto-detect-interface,omitempty"`
 
+	// AutoRedirect Whether TCP is redirected by the firewall.
+	AutoRedirect *bool `json:"auto-redirect,omitempty"`
+
+	// AutoRedirectInputMark The mark of what comes in.
+	//
+	// Example: 8227
+	AutoRedirectInputMark *int64 `json:"auto-redirect-input-mark,omitempty"`
+
+	// AutoRedirectOutputMark The mark of what goes out.
+	//
+	// Example: 8228
+	AutoRedirectOutputMark *int64 `json:"auto-redirect-output-mark,omitempty"`
+
 	// AutoRoute Whether routes are set.
 	AutoRoute *bool `json:"auto-route,omitempty"`
 
@@ -2174,20 +2528,139 @@ type TunPatch struct {
 	// Enable Whether it is on.
 	Enable *bool `json:"enable,omitempty"`
 
+	// EndpointIndependentNat Whether a source keeps its port for all targets.
+	EndpointIndependentNat *bool `json:"endpoint-independent-nat,omitempty"`
+
+	// ExcludeInterface Interfaces whose traffic it does not.
+	//
+	// Example: ["eth1"]
+	ExcludeInterface *[]string `json:"exclude-interface,omitempty"`
+
+	// ExcludePackage Packages whose traffic it does not.
+	//
+	// Example: ["org.example.app"]
+	ExcludePackage *[]string `json:"exclude-package,omitempty"`
+
+	// ExcludeUID Users whose traffic it does not.
+	//
+	// Example: [1000]
+	ExcludeUID *[]int `json:"exclude-uid,omitempty"`
+
+	// ExcludeUIDRange Ranges of them.
+	//
+	// Example: ["1000:1999"]
+	ExcludeUIDRange *[]string `json:"exclude-uid-range,omitempty"`
+
 	// FileDescriptor A device opened by another process.
 	//
 	// Example: 0
 	FileDescriptor *int32 `json:"file-descriptor,omitempty"`
+
+	// Gso Whether packets are segmented by the kernel.
+	Gso *bool `json:"gso,omitempty"`
+
+	// GsoMaxSize The largest of them before that.
+	//
+	// Example: 65536
+	GsoMaxSize *int32 `json:"gso-max-size,omitempty"`
+
+	// IncludeAndroidUser Users of Android.
+	//
+	// Example: [0]
+	IncludeAndroidUser *[]int `json:"include-android-user,omitempty"`
+
+	// IncludeInterface Interfaces whose traffic it takes.
+	//
+	// Example: ["eth0"]
+	IncludeInterface *[]string `json:"include-interface,omitempty"`
+
+	// IncludePackage Packages of Android whose traffic it takes.
+	//
+	// Example: ["org.example.app"]
+	IncludePackage *[]string `json:"include-package,omitempty"`
+
+	// IncludeUID Users whose traffic it takes.
+	//
+	// Example: [1000]
+	IncludeUID *[]int `json:"include-uid,omitempty"`
+
+	// IncludeUIDRange Ranges of them.
+	//
+	// Example: ["1000:1999"]
+	IncludeUIDRange *[]string `json:"include-uid-range,omitempty"`
+
+	// Inet4RouteAddress What of IPv4 is routed to it.
+	//
+	// Example: ["0.0.0.0/1"]
+	Inet4RouteAddress *[]string `json:"inet4-route-address,omitempty"`
+
+	// Inet4RouteExcludeAddress What of IPv4 is not.
+	//
+	// Example: ["192.168.0.0/16"]
+	Inet4RouteExcludeAddress *[]string `json:"inet4-route-exclude-address,omitempty"`
+
+	// Inet6Address Its addresses of IPv6.
+	//
+	// Example: ["fdfe:dcba:9876::1/126"]
+	Inet6Address *[]string `json:"inet6-address,omitempty"`
+
+	// Inet6RouteAddress What of IPv6 is.
+	//
+	// Example: ["::/1"]
+	Inet6RouteAddress *[]string `json:"inet6-route-address,omitempty"`
+
+	// Inet6RouteExcludeAddress What of IPv6 is not.
+	//
+	// Example: ["fc00::/7"]
+	Inet6RouteExcludeAddress *[]string `json:"inet6-route-exclude-address,omitempty"`
+
+	// Iproute2RuleIndex The first routing rule.
+	//
+	// Example: 9000
+	Iproute2RuleIndex *int32 `json:"iproute2-rule-index,omitempty"`
+
+	// Iproute2TableIndex The first routing table.
+	//
+	// Example: 2022
+	Iproute2TableIndex *int32 `json:"iproute2-table-index,omitempty"`
 
 	// Mtu The largest packet.
 	//
 	// Example: 9000
 	Mtu *int32 `json:"mtu,omitempty"`
 
+	// RouteAddress What is routed to it.
+	//
+	// Example: ["0.0.0.0/1"]
+	RouteAddress *[]string `json:"route-address,omitempty"`
+
+	// RouteAddressSet Rule sets of addresses that are.
+	//
+	// Example: ["lan"]
+	RouteAddressSet *[]string `json:"route-address-set,omitempty"`
+
+	// RouteExcludeAddress What is not routed to it.
+	//
+	// Example: ["192.168.0.0/16"]
+	RouteExcludeAddress *[]string `json:"route-exclude-address,omitempty"`
+
+	// RouteExcludeAddressSet Rule sets of addresses that are not.
+	//
+	// Example: ["lan"]
+	RouteExcludeAddressSet *[]string `json:"route-exclude-address-set,omitempty"`
+
 	// Stack The network stack, in any case.
 	//
 	// Example: gvisor
 	Stack *string `json:"stack,omitempty"`
+
+	// StrictRoute Whether what does not fit the routes is refused.
+	StrictRoute *bool `json:"strict-route,omitempty"`
+
+	// UDPTimeout How long an association may be silent in seconds.
+	//
+	// Example: 300
+	UDPTimeout *int32 `json:"udp-timeout,omitempty"`
 }
 
 // TunStack The network stack of the TUN device.
@@ -2195,6 +2668,15 @@ type TunStack string
 
 // VehicleType Where a provider comes from.
 type VehicleType string
+
+// Verdict What there is to say of a configuration.
+type Verdict struct {
+	// Diagnostics Errors and warnings, by their place.
+	Diagnostics []Diagnostic `json:"diagnostics"`
+
+	// Valid Whether it can be used.
+	Valid bool `json:"valid"`
+}
 
 // Version The version of the daemon.
 type Version struct {
@@ -2209,6 +2691,12 @@ type Version struct {
 
 // GroupName defines model for GroupName.
 type GroupName = string
+
+// IfMatch defines model for IfMatch.
+type IfMatch = string
+
+// IfNoneMatch defines model for IfNoneMatch.
+type IfNoneMatch = string
 
 // ProviderNodeName defines model for ProviderNodeName.
 type ProviderNodeName = string
@@ -2234,6 +2722,9 @@ type ApplyFailed = Error
 // BadRequest Why a request was not served.
 type BadRequest = Error
 
+// Busy Why a request was not served.
+type Busy = Error
+
 // ConfigInvalid Why a request was not served.
 type ConfigInvalid = Error
 
@@ -2246,6 +2737,9 @@ type Internal = Error
 // NotFound Why a request was not served.
 type NotFound = Error
 
+// Stale Why a request was not served.
+type Stale = Error
+
 // StoreFailed Why a request was not served.
 type StoreFailed = Error
 
@@ -2255,9 +2749,33 @@ type TooManyStreams = Error
 // Unauthorized Why a request was not served.
 type Unauthorized = Error
 
+// GetConfigsParams defines parameters for GetConfigs.
+type GetConfigsParams struct {
+	// IfNoneMatch Entity tags, or `*`. If the configuration that runs has one of them the answer is 304.
+	IfNoneMatch *IfNoneMatch `json:"If-None-Match,omitempty"`
+}
+
+// PatchConfigsParams defines parameters for PatchConfigs.
+type PatchConfigsParams struct {
+	// IfMatch Entity tags, or `*`. The change is made only if the configuration that runs has one of them; weak tags match nothing.
+	IfMatch *IfMatch `json:"If-Match,omitempty"`
+}
+
 // ReplaceConfigsParams defines parameters for ReplaceConfigs.
 type ReplaceConfigsParams struct {
 	// Force `true` also replaces the ports and what else the general listeners are made of. Any other value counts as false.
+	Force *bool `form:"force,omitempty" json:"force,omitempty"`
+
+	// Reload Some clients send it with `true`. It changes nothing, as every PUT reads anew.
+	Reload *bool `form:"reload,omitempty" json:"reload,omitempty"`
+
+	// IfMatch Entity tags, or `*`. The change is made only if the configuration that runs has one of them; weak tags match nothing.
+	IfMatch *IfMatch `json:"If-Match,omitempty"`
+}
+
+// PlanConfigsParams defines parameters for PlanConfigs.
+type PlanConfigsParams struct {
+	// Force As for `PUT /configs`.
 	Force *bool `form:"force,omitempty" json:"force,omitempty"`
 }
 
@@ -2324,11 +2842,26 @@ type TestProxyParams struct {
 // PutStoredJSONBody defines parameters for PutStored.
 type PutStoredJSONBody = interface{}
 
+// UpgradeParams defines parameters for Upgrade.
+type UpgradeParams struct {
+	// Channel What the release is published in. `auto` is the one of the version that runs.
+	Channel *Channel `form:"channel,omitempty" json:"channel,omitempty"`
+
+	// Force Also install a version that is not newer.
+	Force *bool `form:"force,omitempty" json:"force,omitempty"`
+}
+
 // PatchConfigsJSONRequestBody defines body for PatchConfigs for application/json ContentType.
 type PatchConfigsJSONRequestBody = ConfigPatch
 
 // ReplaceConfigsJSONRequestBody defines body for ReplaceConfigs for application/json ContentType.
 type ReplaceConfigsJSONRequestBody = ConfigSource
+
+// PlanConfigsJSONRequestBody defines body for PlanConfigs for application/json ContentType.
+type PlanConfigsJSONRequestBody = ConfigSource
+
+// ValidateConfigsJSONRequestBody defines body for ValidateConfigs for application/json ContentType.
+type ValidateConfigsJSONRequestBody = ConfigSource
 
 // SelectProxyJSONRequestBody defines body for SelectProxy for application/json ContentType.
 type SelectProxyJSONRequestBody = Selection

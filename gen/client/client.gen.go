@@ -114,10 +114,10 @@ type ClientInterface interface {
 
 	// GetConfigs Show the running configuration
 	//
-	// Answers the general part of the configuration that runs now, changes made by PATCH included. It never holds a secret.
+	// Answers the general part of the configuration that runs now, changes made by PATCH included. It never holds a secret. The `ETag` is another after every change.
 	//
 	// Corresponds with GET /configs (the `GetConfigs` operationId).
-	GetConfigs(ctx context.Context, reqEditors ...RequestEditorFn) (*http.Response, error)
+	GetConfigs(ctx context.Context, params *GetConfigsParams, reqEditors ...RequestEditorFn) (*http.Response, error)
 
 	// PatchConfigsWithBody Change the running configuration
 	//
@@ -126,7 +126,7 @@ type ClientInterface interface {
 	// Takes any type of body and a specified content type.
 	//
 	// Corresponds with PATCH /configs (the `PatchConfigs` operationId).
-	PatchConfigsWithBody(ctx context.Context, contentType string, body io.Reader, reqEditors ...RequestEditorFn) (*http.Response, error)
+	PatchConfigsWithBody(ctx context.Context, params *PatchConfigsParams, contentType string, body io.Reader, reqEditors ...RequestEditorFn) (*http.Response, error)
 
 	// PatchConfigs Change the running configuration
 	//
@@ -135,7 +135,7 @@ type ClientInterface interface {
 	// Takes a body of the `application/json` content type.
 	//
 	// Corresponds with PATCH /configs (the `PatchConfigs` operationId).
-	PatchConfigs(ctx context.Context, body PatchConfigsJSONRequestBody, reqEditors ...RequestEditorFn) (*http.Response, error)
+	PatchConfigs(ctx context.Context, params *PatchConfigsParams, body PatchConfigsJSONRequestBody, reqEditors ...RequestEditorFn) (*http.Response, error)
 
 	// ReplaceConfigsWithBody Load a configuration
 	//
@@ -161,6 +161,42 @@ type ClientInterface interface {
 	//
 	// Corresponds with POST /configs/geo (the `UpdateGeo` operationId).
 	UpdateGeo(ctx context.Context, reqEditors ...RequestEditorFn) (*http.Response, error)
+
+	// PlanConfigsWithBody Tell what a configuration would change
+	//
+	// Says what `PUT /configs` with the same body and the same `force` would keep, build anew and cut. Nothing is opened, written or downloaded, and nothing that runs is touched. Whether ports that would be opened are free shows when they are. The lists of providers are taken from their files, as far as they are there.
+	//
+	// Takes any type of body and a specified content type.
+	//
+	// Corresponds with POST /configs/plan (the `PlanConfigs` operationId).
+	PlanConfigsWithBody(ctx context.Context, params *PlanConfigsParams, contentType string, body io.Reader, reqEditors ...RequestEditorFn) (*http.Response, error)
+
+	// PlanConfigs Tell what a configuration would change
+	//
+	// Says what `PUT /configs` with the same body and the same `force` would keep, build anew and cut. Nothing is opened, written or downloaded, and nothing that runs is touched. Whether ports that would be opened are free shows when they are. The lists of providers are taken from their files, as far as they are there.
+	//
+	// Takes a body of the `application/json` content type.
+	//
+	// Corresponds with POST /configs/plan (the `PlanConfigs` operationId).
+	PlanConfigs(ctx context.Context, params *PlanConfigsParams, body PlanConfigsJSONRequestBody, reqEditors ...RequestEditorFn) (*http.Response, error)
+
+	// ValidateConfigsWithBody Check a configuration
+	//
+	// Says all that is wrong with the configuration in `payload`, else in the file at `path`, else in the file the daemon was started with, as the flag `-t` does. Nothing is opened, written or downloaded, and nothing that runs is touched.
+	//
+	// Takes any type of body and a specified content type.
+	//
+	// Corresponds with POST /configs/validate (the `ValidateConfigs` operationId).
+	ValidateConfigsWithBody(ctx context.Context, contentType string, body io.Reader, reqEditors ...RequestEditorFn) (*http.Response, error)
+
+	// ValidateConfigs Check a configuration
+	//
+	// Says all that is wrong with the configuration in `payload`, else in the file at `path`, else in the file the daemon was started with, as the flag `-t` does. Nothing is opened, written or downloaded, and nothing that runs is touched.
+	//
+	// Takes a body of the `application/json` content type.
+	//
+	// Corresponds with POST /configs/validate (the `ValidateConfigs` operationId).
+	ValidateConfigs(ctx context.Context, body ValidateConfigsJSONRequestBody, reqEditors ...RequestEditorFn) (*http.Response, error)
 
 	// CloseAllConnections Close all connections
 	//
@@ -232,9 +268,16 @@ type ClientInterface interface {
 	// Corresponds with GET /healthchecks (the `GetHealthChecks` operationId).
 	GetHealthChecks(ctx context.Context, reqEditors ...RequestEditorFn) (*http.Response, error)
 
+	// GetLiveness Tell that the daemon lives
+	//
+	// Answers `ok` as long as the process answers at all, whatever is wrong with it. It needs no secret, and tells nothing else.
+	//
+	// Corresponds with GET /livez (the `GetLiveness` operationId).
+	GetLiveness(ctx context.Context, reqEditors ...RequestEditorFn) (*http.Response, error)
+
 	// StreamLogs Follow the log
 	//
-	// Sends every event of the log from now on whose level is at least `level`, whatever level the log itself is set to. Nothing is replayed. A reader that is too slow loses events.
+	// Sends every event of the log from now on whose level is at least `level`, whatever level the log itself is set to. Nothing is replayed. A reader that is too slow loses events; a warning stands for them, which says how many.
 	//
 	// Corresponds with GET /logs (the `StreamLogs` operationId).
 	StreamLogs(ctx context.Context, params *StreamLogsParams, reqEditors ...RequestEditorFn) (*http.Response, error)
@@ -245,6 +288,13 @@ type ClientInterface interface {
 	//
 	// Corresponds with GET /memory (the `StreamMemory` operationId).
 	StreamMemory(ctx context.Context, reqEditors ...RequestEditorFn) (*http.Response, error)
+
+	// GetMetrics Tell what was counted
+	//
+	// Answers the numbers of the daemon in Prometheus' text format. Where there is a secret it wants that, or the `metrics-token` of the configuration, which is good for nothing else. Labels have few values, whatever clients ask for: names of providers are the only ones that the configuration chooses, and of each kind of provider the first 100 are told.
+	//
+	// Corresponds with GET /metrics (the `GetMetrics` operationId).
+	GetMetrics(ctx context.Context, reqEditors ...RequestEditorFn) (*http.Response, error)
 
 	// ListProxyProviders List proxy providers
 	//
@@ -357,10 +407,17 @@ type ClientInterface interface {
 
 	// GetReadiness Tell how the daemon is
 	//
-	// Answers how each component of the daemon is, and `degraded` where one of them is. The daemon serves all the same: the status of the answer is 200 in both cases.
+	// Answers how each component of the daemon is, and `degraded` where one of them is. The daemon serves all the same: the status of the answer is 200 in both cases. While it begins or ends the status is 503. Who does not know the secret gets an answer too, without the components.
 	//
 	// Corresponds with GET /readyz (the `GetReadiness` operationId).
 	GetReadiness(ctx context.Context, reqEditors ...RequestEditorFn) (*http.Response, error)
+
+	// Restart Restart the daemon
+	//
+	// Answers, and then begins anew with the same program file, arguments and environment, as the same process. Every listening socket is kept open: who connects in the meantime waits and is served. Connections that live end after a second at most. What was changed by `PATCH /configs` is lost. A body is not looked at.
+	//
+	// Corresponds with POST /restart (the `Restart` operationId).
+	Restart(ctx context.Context, reqEditors ...RequestEditorFn) (*http.Response, error)
 
 	// ListRules List rules
 	//
@@ -444,12 +501,26 @@ type ClientInterface interface {
 	// Corresponds with GET /traffic (the `StreamTraffic` operationId).
 	StreamTraffic(ctx context.Context, reqEditors ...RequestEditorFn) (*http.Response, error)
 
+	// Upgrade Upgrade the daemon
+	//
+	// Downloads the newest release from the server that the configuration names in `upgrade`, verifies its signature, and has it test the running configuration. Then the new program takes over the listening sockets, and the answer comes once it serves. Connections that live go on in the old program for up to a minute. When a step fails the old program goes on, its file is put back, and the error names the step. A body is not looked at.
+	//
+	// Corresponds with POST /upgrade (the `Upgrade` operationId).
+	Upgrade(ctx context.Context, params *UpgradeParams, reqEditors ...RequestEditorFn) (*http.Response, error)
+
 	// UpgradeGeo Update the geo data
 	//
 	// Downloads the files of geo data that rules need, checks them, and uses them in place of the old ones; connections do not notice. The answer waits for that. A body is not looked at. It is the same as `POST /configs/geo`.
 	//
 	// Corresponds with POST /upgrade/geo (the `UpgradeGeo` operationId).
 	UpgradeGeo(ctx context.Context, reqEditors ...RequestEditorFn) (*http.Response, error)
+
+	// UpgradeUI Update the web panel
+	//
+	// Downloads the archive at `external-ui-url`, zip or tar.gz, checks it, and puts it in the place of the web panel, which nobody sees half done; where there is no `external-ui` that is `ui` in the home directory. The answer waits for that. Calls at the same time share one download. A body is not looked at.
+	//
+	// Corresponds with POST /upgrade/ui (the `UpgradeUI` operationId).
+	UpgradeUI(ctx context.Context, reqEditors ...RequestEditorFn) (*http.Response, error)
 
 	// GetVersion Tell the version
 	//
@@ -512,11 +583,11 @@ func (c *Client) FlushFakeIP(ctx context.Context, reqEditors ...RequestEditorFn)
 
 // GetConfigs Show the running configuration
 //
-// Answers the general part of the configuration that runs now, changes made by PATCH included. It never holds a secret.
+// Answers the general part of the configuration that runs now, changes made by PATCH included. It never holds a secret. The `ETag` is another after every change.
 //
 // Corresponds with GET /configs (the `GetConfigs` operationId).
-func (c *Client) GetConfigs(ctx context.Context, reqEditors ...RequestEditorFn) (*http.Response, error) {
-	req, err := NewGetConfigsRequest(c.Server)
+func (c *Client) GetConfigs(ctx context.Context, params *GetConfigsParams, reqEditors ...RequestEditorFn) (*http.Response, error) {
+	req, err := NewGetConfigsRequest(c.Server, params)
 	if err != nil {
 		return nil, err
 	}
@@ -534,8 +605,8 @@ func (c *Client) GetConfigs(ctx context.Context, reqEditors ...RequestEditorFn) 
 // Takes any type of body and a specified content type.
 //
 // Corresponds with PATCH /configs (the `PatchConfigs` operationId).
-func (c *Client) PatchConfigsWithBody(ctx context.Context, contentType string, body io.Reader, reqEditors ...RequestEditorFn) (*http.Response, error) {
-	req, err := NewPatchConfigsRequestWithBody(c.Server, contentType, body)
+func (c *Client) PatchConfigsWithBody(ctx context.Context, params *PatchConfigsParams, contentType string, body io.Reader, reqEditors ...RequestEditorFn) (*http.Response, error) {
+	req, err := NewPatchConfigsRequestWithBody(c.Server, params, contentType, body)
 	if err != nil {
 		return nil, err
 	}
@@ -553,8 +624,8 @@ func (c *Client) PatchConfigsWithBody(ctx context.Context, contentType string, b
 // Takes a body of the `application/json` content type.
 //
 // Corresponds with PATCH /configs (the `PatchConfigs` operationId).
-func (c *Client) PatchConfigs(ctx context.Context, body PatchConfigsJSONRequestBody, reqEditors ...RequestEditorFn) (*http.Response, error) {
-	req, err := NewPatchConfigsRequest(c.Server, body)
+func (c *Client) PatchConfigs(ctx context.Context, params *PatchConfigsParams, body PatchConfigsJSONRequestBody, reqEditors ...RequestEditorFn) (*http.Response, error) {
+	req, err := NewPatchConfigsRequest(c.Server, params, body)
 	if err != nil {
 		return nil, err
 	}
@@ -610,6 +681,82 @@ func (c *Client) ReplaceConfigs(ctx context.Context, params *ReplaceConfigsParam
 // Corresponds with POST /configs/geo (the `UpdateGeo` operationId).
 func (c *Client) UpdateGeo(ctx context.Context, reqEditors ...RequestEditorFn) (*http.Response, error) {
 	req, err := NewUpdateGeoRequest(c.Server)
+	if err != nil {
+		return nil, err
+	}
+	req = req.WithContext(ctx)
+	if err := c.applyEditors(ctx, req, reqEditors); err != nil {
+		return nil, err
+	}
+	return c.Client.Do(req)
+}
+
+// PlanConfigsWithBody Tell what a configuration would change
+//
+// Says what `PUT /configs` with the same body and the same `force` would keep, build anew and cut. Nothing is opened, written or downloaded, and nothing that runs is touched. Whether ports that would be opened are free shows when they are. The lists of providers are taken from their files, as far as they are there.
+//
+// Takes any type of body and a specified content type.
+//
+// Corresponds with POST /configs/plan (the `PlanConfigs` operationId).
+func (c *Client) PlanConfigsWithBody(ctx context.Context, params *PlanConfigsParams, contentType string, body io.Reader, reqEditors ...RequestEditorFn) (*http.Response, error) {
+	req, err := NewPlanConfigsRequestWithBody(c.Server, params, contentType, body)
+	if err != nil {
+		return nil, err
+	}
+	req = req.WithContext(ctx)
+	if err := c.applyEditors(ctx, req, reqEditors); err != nil {
+		return nil, err
+	}
+	return c.Client.Do(req)
+}
+
+// PlanConfigs Tell what a configuration would change
+//
+// Says what `PUT /configs` with the same body and the same `force` would keep, build anew and cut. Nothing is opened, written or downloaded, and nothing that runs is touched. Whether ports that would be opened are free shows when they are. The lists of providers are taken from their files, as far as they are there.
+//
+// Takes a body of the `application/json` content type.
+//
+// Corresponds with POST /configs/plan (the `PlanConfigs` operationId).
+func (c *Client) PlanConfigs(ctx context.Context, params *PlanConfigsParams, body PlanConfigsJSONRequestBody, reqEditors ...RequestEditorFn) (*http.Response, error) {
+	req, err := NewPlanConfigsRequest(c.Server, params, body)
+	if err != nil {
+		return nil, err
+	}
+	req = req.WithContext(ctx)
+	if err := c.applyEditors(ctx, req, reqEditors); err != nil {
+		return nil, err
+	}
+	return c.Client.Do(req)
+}
+
+// ValidateConfigsWithBody Check a configuration
+//
+// Says all that is wrong with the configuration in `payload`, else in the file at `path`, else in the file the daemon was started with, as the flag `-t` does. Nothing is opened, written or downloaded, and nothing that runs is touched.
+//
+// Takes any type of body and a specified content type.
+//
+// Corresponds with POST /configs/validate (the `ValidateConfigs` operationId).
+func (c *Client) ValidateConfigsWithBody(ctx context.Context, contentType string, body io.Reader, reqEditors ...RequestEditorFn) (*http.Response, error) {
+	req, err := NewValidateConfigsRequestWithBody(c.Server, contentType, body)
+	if err != nil {
+		return nil, err
+	}
+	req = req.WithContext(ctx)
+	if err := c.applyEditors(ctx, req, reqEditors); err != nil {
+		return nil, err
+	}
+	return c.Client.Do(req)
+}
+
+// ValidateConfigs Check a configuration
+//
+// Says all that is wrong with the configuration in `payload`, else in the file at `path`, else in the file the daemon was started with, as the flag `-t` does. Nothing is opened, written or downloaded, and nothing that runs is touched.
+//
+// Takes a body of the `application/json` content type.
+//
+// Corresponds with POST /configs/validate (the `ValidateConfigs` operationId).
+func (c *Client) ValidateConfigs(ctx context.Context, body ValidateConfigsJSONRequestBody, reqEditors ...RequestEditorFn) (*http.Response, error) {
+	req, err := NewValidateConfigsRequest(c.Server, body)
 	if err != nil {
 		return nil, err
 	}
@@ -790,9 +937,26 @@ func (c *Client) GetHealthChecks(ctx context.Context, reqEditors ...RequestEdito
 	return c.Client.Do(req)
 }
 
+// GetLiveness Tell that the daemon lives
+//
+// Answers `ok` as long as the process answers at all, whatever is wrong with it. It needs no secret, and tells nothing else.
+//
+// Corresponds with GET /livez (the `GetLiveness` operationId).
+func (c *Client) GetLiveness(ctx context.Context, reqEditors ...RequestEditorFn) (*http.Response, error) {
+	req, err := NewGetLivenessRequest(c.Server)
+	if err != nil {
+		return nil, err
+	}
+	req = req.WithContext(ctx)
+	if err := c.applyEditors(ctx, req, reqEditors); err != nil {
+		return nil, err
+	}
+	return c.Client.Do(req)
+}
+
 // StreamLogs Follow the log
 //
-// Sends every event of the log from now on whose level is at least `level`, whatever level the log itself is set to. Nothing is replayed. A reader that is too slow loses events.
+// Sends every event of the log from now on whose level is at least `level`, whatever level the log itself is set to. Nothing is replayed. A reader that is too slow loses events; a warning stands for them, which says how many.
 //
 // Corresponds with GET /logs (the `StreamLogs` operationId).
 func (c *Client) StreamLogs(ctx context.Context, params *StreamLogsParams, reqEditors ...RequestEditorFn) (*http.Response, error) {
@@ -814,6 +978,23 @@ func (c *Client) StreamLogs(ctx context.Context, params *StreamLogsParams, reqEd
 // Corresponds with GET /memory (the `StreamMemory` operationId).
 func (c *Client) StreamMemory(ctx context.Context, reqEditors ...RequestEditorFn) (*http.Response, error) {
 	req, err := NewStreamMemoryRequest(c.Server)
+	if err != nil {
+		return nil, err
+	}
+	req = req.WithContext(ctx)
+	if err := c.applyEditors(ctx, req, reqEditors); err != nil {
+		return nil, err
+	}
+	return c.Client.Do(req)
+}
+
+// GetMetrics Tell what was counted
+//
+// Answers the numbers of the daemon in Prometheus' text format. Where there is a secret it wants that, or the `metrics-token` of the configuration, which is good for nothing else. Labels have few values, whatever clients ask for: names of providers are the only ones that the configuration chooses, and of each kind of provider the first 100 are told.
+//
+// Corresponds with GET /metrics (the `GetMetrics` operationId).
+func (c *Client) GetMetrics(ctx context.Context, reqEditors ...RequestEditorFn) (*http.Response, error) {
+	req, err := NewGetMetricsRequest(c.Server)
 	if err != nil {
 		return nil, err
 	}
@@ -1085,11 +1266,28 @@ func (c *Client) TestProxy(ctx context.Context, name ProxyName, params *TestProx
 
 // GetReadiness Tell how the daemon is
 //
-// Answers how each component of the daemon is, and `degraded` where one of them is. The daemon serves all the same: the status of the answer is 200 in both cases.
+// Answers how each component of the daemon is, and `degraded` where one of them is. The daemon serves all the same: the status of the answer is 200 in both cases. While it begins or ends the status is 503. Who does not know the secret gets an answer too, without the components.
 //
 // Corresponds with GET /readyz (the `GetReadiness` operationId).
 func (c *Client) GetReadiness(ctx context.Context, reqEditors ...RequestEditorFn) (*http.Response, error) {
 	req, err := NewGetReadinessRequest(c.Server)
+	if err != nil {
+		return nil, err
+	}
+	req = req.WithContext(ctx)
+	if err := c.applyEditors(ctx, req, reqEditors); err != nil {
+		return nil, err
+	}
+	return c.Client.Do(req)
+}
+
+// Restart Restart the daemon
+//
+// Answers, and then begins anew with the same program file, arguments and environment, as the same process. Every listening socket is kept open: who connects in the meantime waits and is served. Connections that live end after a second at most. What was changed by `PATCH /configs` is lost. A body is not looked at.
+//
+// Corresponds with POST /restart (the `Restart` operationId).
+func (c *Client) Restart(ctx context.Context, reqEditors ...RequestEditorFn) (*http.Response, error) {
+	req, err := NewRestartRequest(c.Server)
 	if err != nil {
 		return nil, err
 	}
@@ -1282,6 +1480,23 @@ func (c *Client) StreamTraffic(ctx context.Context, reqEditors ...RequestEditorF
 	return c.Client.Do(req)
 }
 
+// Upgrade Upgrade the daemon
+//
+// Downloads the newest release from the server that the configuration names in `upgrade`, verifies its signature, and has it test the running configuration. Then the new program takes over the listening sockets, and the answer comes once it serves. Connections that live go on in the old program for up to a minute. When a step fails the old program goes on, its file is put back, and the error names the step. A body is not looked at.
+//
+// Corresponds with POST /upgrade (the `Upgrade` operationId).
+func (c *Client) Upgrade(ctx context.Context, params *UpgradeParams, reqEditors ...RequestEditorFn) (*http.Response, error) {
+	req, err := NewUpgradeRequest(c.Server, params)
+	if err != nil {
+		return nil, err
+	}
+	req = req.WithContext(ctx)
+	if err := c.applyEditors(ctx, req, reqEditors); err != nil {
+		return nil, err
+	}
+	return c.Client.Do(req)
+}
+
 // UpgradeGeo Update the geo data
 //
 // Downloads the files of geo data that rules need, checks them, and uses them in place of the old ones; connections do not notice. The answer waits for that. A body is not looked at. It is the same as `POST /configs/geo`.
@@ -1289,6 +1504,23 @@ func (c *Client) StreamTraffic(ctx context.Context, reqEditors ...RequestEditorF
 // Corresponds with POST /upgrade/geo (the `UpgradeGeo` operationId).
 func (c *Client) UpgradeGeo(ctx context.Context, reqEditors ...RequestEditorFn) (*http.Response, error) {
 	req, err := NewUpgradeGeoRequest(c.Server)
+	if err != nil {
+		return nil, err
+	}
+	req = req.WithContext(ctx)
+	if err := c.applyEditors(ctx, req, reqEditors); err != nil {
+		return nil, err
+	}
+	return c.Client.Do(req)
+}
+
+// UpgradeUI Update the web panel
+//
+// Downloads the archive at `external-ui-url`, zip or tar.gz, checks it, and puts it in the place of the web panel, which nobody sees half done; where there is no `external-ui` that is `ui` in the home directory. The answer waits for that. Calls at the same time share one download. A body is not looked at.
+//
+// Corresponds with POST /upgrade/ui (the `UpgradeUI` operationId).
+func (c *Client) UpgradeUI(ctx context.Context, reqEditors ...RequestEditorFn) (*http.Response, error) {
+	req, err := NewUpgradeUIRequest(c.Server)
 	if err != nil {
 		return nil, err
 	}
@@ -1398,7 +1630,7 @@ func NewFlushFakeIPRequest(server string) (*http.Request, error) {
 }
 
 // NewGetConfigsRequest constructs an http.Request for the GetConfigs method
-func NewGetConfigsRequest(server string) (*http.Request, error) {
+func NewGetConfigsRequest(server string, params *GetConfigsParams) (*http.Request, error) {
 	var err error
 
 	serverURL, err := url.Parse(server)
@@ -1421,22 +1653,37 @@ func NewGetConfigsRequest(server string) (*http.Request, error) {
 		return nil, err
 	}
 
+	if params != nil {
+
+		if params.IfNoneMatch != nil {
+			var headerParam0 string
+
+			headerParam0, err = runtime.StyleParamWithOptions("simple", false, "If-None-Match", *params.IfNoneMatch, runtime.StyleParamOptions{ParamLocation: runtime.ParamLocationHeader, Type: "string", Format: ""})
+			if err != nil {
+				return nil, err
+			}
+
+			req.Header.Set("If-None-Match", headerParam0)
+		}
+
+	}
+
 	return req, nil
 }
 
 // NewPatchConfigsRequest calls the generic PatchConfigs builder with application/json body
-func NewPatchConfigsRequest(server string, body PatchConfigsJSONRequestBody) (*http.Request, error) {
+func NewPatchConfigsRequest(server string, params *PatchConfigsParams, body PatchConfigsJSONRequestBody) (*http.Request, error) {
 	var bodyReader io.Reader
 	buf, err := json.Marshal(body)
 	if err != nil {
 		return nil, err
 	}
 	bodyReader = bytes.NewReader(buf)
-	return NewPatchConfigsRequestWithBody(server, "application/json", bodyReader)
+	return NewPatchConfigsRequestWithBody(server, params, "application/json", bodyReader)
 }
 
 // NewPatchConfigsRequestWithBody constructs an http.Request for the PatchConfigs method, with any body, and a specified content type
-func NewPatchConfigsRequestWithBody(server string, contentType string, body io.Reader) (*http.Request, error) {
+func NewPatchConfigsRequestWithBody(server string, params *PatchConfigsParams, contentType string, body io.Reader) (*http.Request, error) {
 	var err error
 
 	serverURL, err := url.Parse(server)
@@ -1460,6 +1707,21 @@ func NewPatchConfigsRequestWithBody(server string, contentType string, body io.R
 	}
 
 	req.Header.Add("Content-Type", contentType)
+
+	if params != nil {
+
+		if params.IfMatch != nil {
+			var headerParam0 string
+
+			headerParam0, err = runtime.StyleParamWithOptions("simple", false, "If-Match", *params.IfMatch, runtime.StyleParamOptions{ParamLocation: runtime.ParamLocationHeader, Type: "string", Format: ""})
+			if err != nil {
+				return nil, err
+			}
+
+			req.Header.Set("If-Match", headerParam0)
+		}
+
+	}
 
 	return req, nil
 }
@@ -1515,6 +1777,18 @@ func NewReplaceConfigsRequestWithBody(server string, params *ReplaceConfigsParam
 
 		}
 
+		if params.Reload != nil {
+
+			if queryFrag, err := runtime.StyleParamWithOptions("form", true, "reload", *params.Reload, runtime.StyleParamOptions{ParamLocation: runtime.ParamLocationQuery, Type: "boolean", Format: ""}); err != nil {
+				return nil, err
+			} else {
+				for _, qp := range strings.Split(queryFrag, "&") {
+					rawQueryFragments = append(rawQueryFragments, qp)
+				}
+			}
+
+		}
+
 		if encoded := queryValues.Encode(); encoded != "" {
 			rawQueryFragments = append(rawQueryFragments, encoded)
 		}
@@ -1527,6 +1801,21 @@ func NewReplaceConfigsRequestWithBody(server string, params *ReplaceConfigsParam
 	}
 
 	req.Header.Add("Content-Type", contentType)
+
+	if params != nil {
+
+		if params.IfMatch != nil {
+			var headerParam0 string
+
+			headerParam0, err = runtime.StyleParamWithOptions("simple", false, "If-Match", *params.IfMatch, runtime.StyleParamOptions{ParamLocation: runtime.ParamLocationHeader, Type: "string", Format: ""})
+			if err != nil {
+				return nil, err
+			}
+
+			req.Header.Set("If-Match", headerParam0)
+		}
+
+	}
 
 	return req, nil
 }
@@ -1554,6 +1843,113 @@ func NewUpdateGeoRequest(server string) (*http.Request, error) {
 	if err != nil {
 		return nil, err
 	}
+
+	return req, nil
+}
+
+// NewPlanConfigsRequest calls the generic PlanConfigs builder with application/json body
+func NewPlanConfigsRequest(server string, params *PlanConfigsParams, body PlanConfigsJSONRequestBody) (*http.Request, error) {
+	var bodyReader io.Reader
+	buf, err := json.Marshal(body)
+	if err != nil {
+		return nil, err
+	}
+	bodyReader = bytes.NewReader(buf)
+	return NewPlanConfigsRequestWithBody(server, params, "application/json", bodyReader)
+}
+
+// NewPlanConfigsRequestWithBody constructs an http.Request for the PlanConfigs method, with any body, and a specified content type
+func NewPlanConfigsRequestWithBody(server string, params *PlanConfigsParams, contentType string, body io.Reader) (*http.Request, error) {
+	var err error
+
+	serverURL, err := url.Parse(server)
+	if err != nil {
+		return nil, err
+	}
+
+	operationPath := fmt.Sprintf("/configs/plan")
+	if operationPath[0] == '/' {
+		operationPath = "." + operationPath
+	}
+
+	queryURL, err := serverURL.Parse(operationPath)
+	if err != nil {
+		return nil, err
+	}
+
+	if params != nil {
+		// queryValues collects non-styled parameters (passthrough, JSON)
+		// that are safe to round-trip through url.Values.Encode().
+		queryValues := queryURL.Query()
+		// rawQueryFragments collects pre-encoded query fragments from
+		// styled parameters, preserving literal commas as delimiters
+		// per the OpenAPI spec (e.g. "color=blue,black,brown").
+		var rawQueryFragments []string
+
+		if params.Force != nil {
+
+			if queryFrag, err := runtime.StyleParamWithOptions("form", true, "force", *params.Force, runtime.StyleParamOptions{ParamLocation: runtime.ParamLocationQuery, Type: "boolean", Format: ""}); err != nil {
+				return nil, err
+			} else {
+				for _, qp := range strings.Split(queryFrag, "&") {
+					rawQueryFragments = append(rawQueryFragments, qp)
+				}
+			}
+
+		}
+
+		if encoded := queryValues.Encode(); encoded != "" {
+			rawQueryFragments = append(rawQueryFragments, encoded)
+		}
+		queryURL.RawQuery = strings.Join(rawQueryFragments, "&")
+	}
+
+	req, err := http.NewRequest(http.MethodPost, queryURL.String(), body)
+	if err != nil {
+		return nil, err
+	}
+
+	req.Header.Add("Content-Type", contentType)
+
+	return req, nil
+}
+
+// NewValidateConfigsRequest calls the generic ValidateConfigs builder with application/json body
+func NewValidateConfigsRequest(server string, body ValidateConfigsJSONRequestBody) (*http.Request, error) {
+	var bodyReader io.Reader
+	buf, err := json.Marshal(body)
+	if err != nil {
+		return nil, err
+	}
+	bodyReader = bytes.NewReader(buf)
+	return NewValidateConfigsRequestWithBody(server, "application/json", bodyReader)
+}
+
+// NewValidateConfigsRequestWithBody constructs an http.Request for the ValidateConfigs method, with any body, and a specified content type
+func NewValidateConfigsRequestWithBody(server string, contentType string, body io.Reader) (*http.Request, error) {
+	var err error
+
+	serverURL, err := url.Parse(server)
+	if err != nil {
+		return nil, err
+	}
+
+	operationPath := fmt.Sprintf("/configs/validate")
+	if operationPath[0] == '/' {
+		operationPath = "." + operationPath
+	}
+
+	queryURL, err := serverURL.Parse(operationPath)
+	if err != nil {
+		return nil, err
+	}
+
+	req, err := http.NewRequest(http.MethodPost, queryURL.String(), body)
+	if err != nil {
+		return nil, err
+	}
+
+	req.Header.Add("Content-Type", contentType)
 
 	return req, nil
 }
@@ -1985,6 +2381,33 @@ func NewGetHealthChecksRequest(server string) (*http.Request, error) {
 	return req, nil
 }
 
+// NewGetLivenessRequest constructs an http.Request for the GetLiveness method
+func NewGetLivenessRequest(server string) (*http.Request, error) {
+	var err error
+
+	serverURL, err := url.Parse(server)
+	if err != nil {
+		return nil, err
+	}
+
+	operationPath := fmt.Sprintf("/livez")
+	if operationPath[0] == '/' {
+		operationPath = "." + operationPath
+	}
+
+	queryURL, err := serverURL.Parse(operationPath)
+	if err != nil {
+		return nil, err
+	}
+
+	req, err := http.NewRequest(http.MethodGet, queryURL.String(), nil)
+	if err != nil {
+		return nil, err
+	}
+
+	return req, nil
+}
+
 // NewStreamLogsRequest constructs an http.Request for the StreamLogs method
 func NewStreamLogsRequest(server string, params *StreamLogsParams) (*http.Request, error) {
 	var err error
@@ -2061,6 +2484,33 @@ func NewStreamMemoryRequest(server string) (*http.Request, error) {
 	}
 
 	operationPath := fmt.Sprintf("/memory")
+	if operationPath[0] == '/' {
+		operationPath = "." + operationPath
+	}
+
+	queryURL, err := serverURL.Parse(operationPath)
+	if err != nil {
+		return nil, err
+	}
+
+	req, err := http.NewRequest(http.MethodGet, queryURL.String(), nil)
+	if err != nil {
+		return nil, err
+	}
+
+	return req, nil
+}
+
+// NewGetMetricsRequest constructs an http.Request for the GetMetrics method
+func NewGetMetricsRequest(server string) (*http.Request, error) {
+	var err error
+
+	serverURL, err := url.Parse(server)
+	if err != nil {
+		return nil, err
+	}
+
+	operationPath := fmt.Sprintf("/metrics")
 	if operationPath[0] == '/' {
 		operationPath = "." + operationPath
 	}
@@ -2733,6 +3183,33 @@ func NewGetReadinessRequest(server string) (*http.Request, error) {
 	return req, nil
 }
 
+// NewRestartRequest constructs an http.Request for the Restart method
+func NewRestartRequest(server string) (*http.Request, error) {
+	var err error
+
+	serverURL, err := url.Parse(server)
+	if err != nil {
+		return nil, err
+	}
+
+	operationPath := fmt.Sprintf("/restart")
+	if operationPath[0] == '/' {
+		operationPath = "." + operationPath
+	}
+
+	queryURL, err := serverURL.Parse(operationPath)
+	if err != nil {
+		return nil, err
+	}
+
+	req, err := http.NewRequest(http.MethodPost, queryURL.String(), nil)
+	if err != nil {
+		return nil, err
+	}
+
+	return req, nil
+}
+
 // NewListRulesRequest constructs an http.Request for the ListRules method
 func NewListRulesRequest(server string) (*http.Request, error) {
 	var err error
@@ -2994,6 +3471,72 @@ func NewStreamTrafficRequest(server string) (*http.Request, error) {
 	return req, nil
 }
 
+// NewUpgradeRequest constructs an http.Request for the Upgrade method
+func NewUpgradeRequest(server string, params *UpgradeParams) (*http.Request, error) {
+	var err error
+
+	serverURL, err := url.Parse(server)
+	if err != nil {
+		return nil, err
+	}
+
+	operationPath := fmt.Sprintf("/upgrade")
+	if operationPath[0] == '/' {
+		operationPath = "." + operationPath
+	}
+
+	queryURL, err := serverURL.Parse(operationPath)
+	if err != nil {
+		return nil, err
+	}
+
+	if params != nil {
+		// queryValues collects non-styled parameters (passthrough, JSON)
+		// that are safe to round-trip through url.Values.Encode().
+		queryValues := queryURL.Query()
+		// rawQueryFragments collects pre-encoded query fragments from
+		// styled parameters, preserving literal commas as delimiters
+		// per the OpenAPI spec (e.g. "color=blue,black,brown").
+		var rawQueryFragments []string
+
+		if params.Channel != nil {
+
+			if queryFrag, err := runtime.StyleParamWithOptions("form", true, "channel", *params.Channel, runtime.StyleParamOptions{ParamLocation: runtime.ParamLocationQuery, Type: "string", Format: ""}); err != nil {
+				return nil, err
+			} else {
+				for _, qp := range strings.Split(queryFrag, "&") {
+					rawQueryFragments = append(rawQueryFragments, qp)
+				}
+			}
+
+		}
+
+		if params.Force != nil {
+
+			if queryFrag, err := runtime.StyleParamWithOptions("form", true, "force", *params.Force, runtime.StyleParamOptions{ParamLocation: runtime.ParamLocationQuery, Type: "boolean", Format: ""}); err != nil {
+				return nil, err
+			} else {
+				for _, qp := range strings.Split(queryFrag, "&") {
+					rawQueryFragments = append(rawQueryFragments, qp)
+				}
+			}
+
+		}
+
+		if encoded := queryValues.Encode(); encoded != "" {
+			rawQueryFragments = append(rawQueryFragments, encoded)
+		}
+		queryURL.RawQuery = strings.Join(rawQueryFragments, "&")
+	}
+
+	req, err := http.NewRequest(http.MethodPost, queryURL.String(), nil)
+	if err != nil {
+		return nil, err
+	}
+
+	return req, nil
+}
+
 // NewUpgradeGeoRequest constructs an http.Request for the UpgradeGeo method
 func NewUpgradeGeoRequest(server string) (*http.Request, error) {
 	var err error
@@ -3004,6 +3547,33 @@ func NewUpgradeGeoRequest(server string) (*http.Request, error) {
 	}
 
 	operationPath := fmt.Sprintf("/upgrade/geo")
+	if operationPath[0] == '/' {
+		operationPath = "." + operationPath
+	}
+
+	queryURL, err := serverURL.Parse(operationPath)
+	if err != nil {
+		return nil, err
+	}
+
+	req, err := http.NewRequest(http.MethodPost, queryURL.String(), nil)
+	if err != nil {
+		return nil, err
+	}
+
+	return req, nil
+}
+
+// NewUpgradeUIRequest constructs an http.Request for the UpgradeUI method
+func NewUpgradeUIRequest(server string) (*http.Request, error) {
+	var err error
+
+	serverURL, err := url.Parse(server)
+	if err != nil {
+		return nil, err
+	}
+
+	operationPath := fmt.Sprintf("/upgrade/ui")
 	if operationPath[0] == '/' {
 		operationPath = "." + operationPath
 	}
@@ -3121,12 +3691,12 @@ type ClientWithResponsesInterface interface {
 
 	// GetConfigsWithResponse Show the running configuration
 	//
-	// Answers the general part of the configuration that runs now, changes made by PATCH included. It never holds a secret.
+	// Answers the general part of the configuration that runs now, changes made by PATCH included. It never holds a secret. The `ETag` is another after every change.
 	//
 	// Returns a wrapper object for the known response body format(s).
 	//
 	// Corresponds with GET /configs (the `GetConfigs` operationId).
-	GetConfigsWithResponse(ctx context.Context, reqEditors ...RequestEditorFn) (*GetConfigsResponse, error)
+	GetConfigsWithResponse(ctx context.Context, params *GetConfigsParams, reqEditors ...RequestEditorFn) (*GetConfigsResponse, error)
 
 	// PatchConfigsWithBodyWithResponse Change the running configuration
 	//
@@ -3135,7 +3705,7 @@ type ClientWithResponsesInterface interface {
 	// Takes any type of body and a specified content type, and returns a wrapper object for the known response body format(s).
 	//
 	// Corresponds with PATCH /configs (the `PatchConfigs` operationId).
-	PatchConfigsWithBodyWithResponse(ctx context.Context, contentType string, body io.Reader, reqEditors ...RequestEditorFn) (*PatchConfigsResponse, error)
+	PatchConfigsWithBodyWithResponse(ctx context.Context, params *PatchConfigsParams, contentType string, body io.Reader, reqEditors ...RequestEditorFn) (*PatchConfigsResponse, error)
 
 	// PatchConfigsWithResponse Change the running configuration
 	//
@@ -3144,7 +3714,7 @@ type ClientWithResponsesInterface interface {
 	// Takes a body of the `application/json` content type, and returns a wrapper object for the known response body format(s).
 	//
 	// Corresponds with PATCH /configs (the `PatchConfigs` operationId).
-	PatchConfigsWithResponse(ctx context.Context, body PatchConfigsJSONRequestBody, reqEditors ...RequestEditorFn) (*PatchConfigsResponse, error)
+	PatchConfigsWithResponse(ctx context.Context, params *PatchConfigsParams, body PatchConfigsJSONRequestBody, reqEditors ...RequestEditorFn) (*PatchConfigsResponse, error)
 
 	// ReplaceConfigsWithBodyWithResponse Load a configuration
 	//
@@ -3172,6 +3742,42 @@ type ClientWithResponsesInterface interface {
 	//
 	// Corresponds with POST /configs/geo (the `UpdateGeo` operationId).
 	UpdateGeoWithResponse(ctx context.Context, reqEditors ...RequestEditorFn) (*UpdateGeoResponse, error)
+
+	// PlanConfigsWithBodyWithResponse Tell what a configuration would change
+	//
+	// Says what `PUT /configs` with the same body and the same `force` would keep, build anew and cut. Nothing is opened, written or downloaded, and nothing that runs is touched. Whether ports that would be opened are free shows when they are. The lists of providers are taken from their files, as far as they are there.
+	//
+	// Takes any type of body and a specified content type, and returns a wrapper object for the known response body format(s).
+	//
+	// Corresponds with POST /configs/plan (the `PlanConfigs` operationId).
+	PlanConfigsWithBodyWithResponse(ctx context.Context, params *PlanConfigsParams, contentType string, body io.Reader, reqEditors ...RequestEditorFn) (*PlanConfigsResponse, error)
+
+	// PlanConfigsWithResponse Tell what a configuration would change
+	//
+	// Says what `PUT /configs` with the same body and the same `force` would keep, build anew and cut. Nothing is opened, written or downloaded, and nothing that runs is touched. Whether ports that would be opened are free shows when they are. The lists of providers are taken from their files, as far as they are there.
+	//
+	// Takes a body of the `application/json` content type, and returns a wrapper object for the known response body format(s).
+	//
+	// Corresponds with POST /configs/plan (the `PlanConfigs` operationId).
+	PlanConfigsWithResponse(ctx context.Context, params *PlanConfigsParams, body PlanConfigsJSONRequestBody, reqEditors ...RequestEditorFn) (*PlanConfigsResponse, error)
+
+	// ValidateConfigsWithBodyWithResponse Check a configuration
+	//
+	// Says all that is wrong with the configuration in `payload`, else in the file at `path`, else in the file the daemon was started with, as the flag `-t` does. Nothing is opened, written or downloaded, and nothing that runs is touched.
+	//
+	// Takes any type of body and a specified content type, and returns a wrapper object for the known response body format(s).
+	//
+	// Corresponds with POST /configs/validate (the `ValidateConfigs` operationId).
+	ValidateConfigsWithBodyWithResponse(ctx context.Context, contentType string, body io.Reader, reqEditors ...RequestEditorFn) (*ValidateConfigsResponse, error)
+
+	// ValidateConfigsWithResponse Check a configuration
+	//
+	// Says all that is wrong with the configuration in `payload`, else in the file at `path`, else in the file the daemon was started with, as the flag `-t` does. Nothing is opened, written or downloaded, and nothing that runs is touched.
+	//
+	// Takes a body of the `application/json` content type, and returns a wrapper object for the known response body format(s).
+	//
+	// Corresponds with POST /configs/validate (the `ValidateConfigs` operationId).
+	ValidateConfigsWithResponse(ctx context.Context, body ValidateConfigsJSONRequestBody, reqEditors ...RequestEditorFn) (*ValidateConfigsResponse, error)
 
 	// CloseAllConnectionsWithResponse Close all connections
 	//
@@ -3262,6 +3868,24 @@ type ClientWithResponsesInterface interface {
 	//
 	// Corresponds with GET /healthchecks (the `GetHealthChecks` operationId).
 	GetHealthChecksWithResponse(ctx context.Context, reqEditors ...RequestEditorFn) (*GetHealthChecksResponse, error)
+
+	// GetLivenessWithResponse Tell that the daemon lives
+	//
+	// Answers `ok` as long as the process answers at all, whatever is wrong with it. It needs no secret, and tells nothing else.
+	//
+	// Returns a wrapper object for the known response body format(s).
+	//
+	// Corresponds with GET /livez (the `GetLiveness` operationId).
+	GetLivenessWithResponse(ctx context.Context, reqEditors ...RequestEditorFn) (*GetLivenessResponse, error)
+
+	// GetMetricsWithResponse Tell what was counted
+	//
+	// Answers the numbers of the daemon in Prometheus' text format. Where there is a secret it wants that, or the `metrics-token` of the configuration, which is good for nothing else. Labels have few values, whatever clients ask for: names of providers are the only ones that the configuration chooses, and of each kind of provider the first 100 are told.
+	//
+	// Returns a wrapper object for the known response body format(s).
+	//
+	// Corresponds with GET /metrics (the `GetMetrics` operationId).
+	GetMetricsWithResponse(ctx context.Context, reqEditors ...RequestEditorFn) (*GetMetricsResponse, error)
 
 	// ListProxyProvidersWithResponse List proxy providers
 	//
@@ -3400,12 +4024,21 @@ type ClientWithResponsesInterface interface {
 
 	// GetReadinessWithResponse Tell how the daemon is
 	//
-	// Answers how each component of the daemon is, and `degraded` where one of them is. The daemon serves all the same: the status of the answer is 200 in both cases.
+	// Answers how each component of the daemon is, and `degraded` where one of them is. The daemon serves all the same: the status of the answer is 200 in both cases. While it begins or ends the status is 503. Who does not know the secret gets an answer too, without the components.
 	//
 	// Returns a wrapper object for the known response body format(s).
 	//
 	// Corresponds with GET /readyz (the `GetReadiness` operationId).
 	GetReadinessWithResponse(ctx context.Context, reqEditors ...RequestEditorFn) (*GetReadinessResponse, error)
+
+	// RestartWithResponse Restart the daemon
+	//
+	// Answers, and then begins anew with the same program file, arguments and environment, as the same process. Every listening socket is kept open: who connects in the meantime waits and is served. Connections that live end after a second at most. What was changed by `PATCH /configs` is lost. A body is not looked at.
+	//
+	// Returns a wrapper object for the known response body format(s).
+	//
+	// Corresponds with POST /restart (the `Restart` operationId).
+	RestartWithResponse(ctx context.Context, reqEditors ...RequestEditorFn) (*RestartResponse, error)
 
 	// ListRulesWithResponse List rules
 	//
@@ -3488,6 +4121,15 @@ type ClientWithResponsesInterface interface {
 	// Corresponds with PUT /storage/{key} (the `PutStored` operationId).
 	PutStoredWithResponse(ctx context.Context, key string, body PutStoredJSONRequestBody, reqEditors ...RequestEditorFn) (*PutStoredResponse, error)
 
+	// UpgradeWithResponse Upgrade the daemon
+	//
+	// Downloads the newest release from the server that the configuration names in `upgrade`, verifies its signature, and has it test the running configuration. Then the new program takes over the listening sockets, and the answer comes once it serves. Connections that live go on in the old program for up to a minute. When a step fails the old program goes on, its file is put back, and the error names the step. A body is not looked at.
+	//
+	// Returns a wrapper object for the known response body format(s).
+	//
+	// Corresponds with POST /upgrade (the `Upgrade` operationId).
+	UpgradeWithResponse(ctx context.Context, params *UpgradeParams, reqEditors ...RequestEditorFn) (*UpgradeResponse, error)
+
 	// UpgradeGeoWithResponse Update the geo data
 	//
 	// Downloads the files of geo data that rules need, checks them, and uses them in place of the old ones; connections do not notice. The answer waits for that. A body is not looked at. It is the same as `POST /configs/geo`.
@@ -3496,6 +4138,15 @@ type ClientWithResponsesInterface interface {
 	//
 	// Corresponds with POST /upgrade/geo (the `UpgradeGeo` operationId).
 	UpgradeGeoWithResponse(ctx context.Context, reqEditors ...RequestEditorFn) (*UpgradeGeoResponse, error)
+
+	// UpgradeUIWithResponse Update the web panel
+	//
+	// Downloads the archive at `external-ui-url`, zip or tar.gz, checks it, and puts it in the place of the web panel, which nobody sees half done; where there is no `external-ui` that is `ui` in the home directory. The answer waits for that. Calls at the same time share one download. A body is not looked at.
+	//
+	// Returns a wrapper object for the known response body format(s).
+	//
+	// Corresponds with POST /upgrade/ui (the `UpgradeUI` operationId).
+	UpgradeUIWithResponse(ctx context.Context, reqEditors ...RequestEditorFn) (*UpgradeUIResponse, error)
 
 	// GetVersionWithResponse Tell the version
 	//
@@ -3679,6 +4330,16 @@ func (r FlushFakeIPResponse) ContentType() string {
 	return ""
 }
 
+// GetConfigsResponse200Headers the declared response headers of an HTTP 200 response for GetConfigs
+type GetConfigsResponse200Headers struct {
+	ETag string
+}
+
+// GetConfigsResponse304Headers the declared response headers of an HTTP 304 response for GetConfigs
+type GetConfigsResponse304Headers struct {
+	ETag string
+}
+
 type GetConfigsResponse struct {
 	Body         []byte
 	HTTPResponse *http.Response
@@ -3690,6 +4351,10 @@ type GetConfigsResponse struct {
 	JSON403 *Forbidden
 	// JSON500 the response for an HTTP 500 `application/json` response
 	JSON500 *Internal
+	// Headers200 the parsed response headers for an HTTP 200 response
+	Headers200 *GetConfigsResponse200Headers
+	// Headers304 the parsed response headers for an HTTP 304 response
+	Headers304 *GetConfigsResponse304Headers
 }
 
 // GetJSON200 returns the response for an HTTP 200 `application/json` response
@@ -3750,6 +4415,8 @@ type PatchConfigsResponse struct {
 	JSON401 *Unauthorized
 	// JSON403 the response for an HTTP 403 `application/json` response
 	JSON403 *Forbidden
+	// JSON412 the response for an HTTP 412 `application/json` response
+	JSON412 *Stale
 	// JSON500 the response for an HTTP 500 `application/json` response
 	JSON500 *ApplyFailed
 }
@@ -3767,6 +4434,11 @@ func (r PatchConfigsResponse) GetJSON401() *Unauthorized {
 // GetJSON403 returns the response for an HTTP 403 `application/json` response
 func (r PatchConfigsResponse) GetJSON403() *Forbidden {
 	return r.JSON403
+}
+
+// GetJSON412 returns the response for an HTTP 412 `application/json` response
+func (r PatchConfigsResponse) GetJSON412() *Stale {
+	return r.JSON412
 }
 
 // GetJSON500 returns the response for an HTTP 500 `application/json` response
@@ -3812,6 +4484,8 @@ type ReplaceConfigsResponse struct {
 	JSON401 *Unauthorized
 	// JSON403 the response for an HTTP 403 `application/json` response
 	JSON403 *Forbidden
+	// JSON412 the response for an HTTP 412 `application/json` response
+	JSON412 *Stale
 	// JSON500 the response for an HTTP 500 `application/json` response
 	JSON500 *ApplyFailed
 }
@@ -3829,6 +4503,11 @@ func (r ReplaceConfigsResponse) GetJSON401() *Unauthorized {
 // GetJSON403 returns the response for an HTTP 403 `application/json` response
 func (r ReplaceConfigsResponse) GetJSON403() *Forbidden {
 	return r.JSON403
+}
+
+// GetJSON412 returns the response for an HTTP 412 `application/json` response
+func (r ReplaceConfigsResponse) GetJSON412() *Stale {
+	return r.JSON412
 }
 
 // GetJSON500 returns the response for an HTTP 500 `application/json` response
@@ -3914,6 +4593,144 @@ func (r UpdateGeoResponse) StatusCode() int {
 
 // ContentType is a convenience method to retrieve the Content-Type value from the HTTP response headers
 func (r UpdateGeoResponse) ContentType() string {
+	if r.HTTPResponse != nil {
+		return r.HTTPResponse.Header.Get("Content-Type")
+	}
+	return ""
+}
+
+type PlanConfigsResponse struct {
+	Body         []byte
+	HTTPResponse *http.Response
+	// JSON200 the response for an HTTP 200 `application/json` response
+	JSON200 *ConfigPlan
+	// JSON400 the response for an HTTP 400 `application/json` response
+	JSON400 *ConfigInvalid
+	// JSON401 the response for an HTTP 401 `application/json` response
+	JSON401 *Unauthorized
+	// JSON403 the response for an HTTP 403 `application/json` response
+	JSON403 *Forbidden
+	// JSON500 the response for an HTTP 500 `application/json` response
+	JSON500 *Internal
+}
+
+// GetJSON200 returns the response for an HTTP 200 `application/json` response
+func (r PlanConfigsResponse) GetJSON200() *ConfigPlan {
+	return r.JSON200
+}
+
+// GetJSON400 returns the response for an HTTP 400 `application/json` response
+func (r PlanConfigsResponse) GetJSON400() *ConfigInvalid {
+	return r.JSON400
+}
+
+// GetJSON401 returns the response for an HTTP 401 `application/json` response
+func (r PlanConfigsResponse) GetJSON401() *Unauthorized {
+	return r.JSON401
+}
+
+// GetJSON403 returns the response for an HTTP 403 `application/json` response
+func (r PlanConfigsResponse) GetJSON403() *Forbidden {
+	return r.JSON403
+}
+
+// GetJSON500 returns the response for an HTTP 500 `application/json` response
+func (r PlanConfigsResponse) GetJSON500() *Internal {
+	return r.JSON500
+}
+
+// GetBody returns the raw response body bytes
+func (r PlanConfigsResponse) GetBody() []byte {
+	return r.Body
+}
+
+// Status returns HTTPResponse.Status
+func (r PlanConfigsResponse) Status() string {
+	if r.HTTPResponse != nil {
+		return r.HTTPResponse.Status
+	}
+	return http.StatusText(0)
+}
+
+// StatusCode returns HTTPResponse.StatusCode
+func (r PlanConfigsResponse) StatusCode() int {
+	if r.HTTPResponse != nil {
+		return r.HTTPResponse.StatusCode
+	}
+	return 0
+}
+
+// ContentType is a convenience method to retrieve the Content-Type value from the HTTP response headers
+func (r PlanConfigsResponse) ContentType() string {
+	if r.HTTPResponse != nil {
+		return r.HTTPResponse.Header.Get("Content-Type")
+	}
+	return ""
+}
+
+type ValidateConfigsResponse struct {
+	Body         []byte
+	HTTPResponse *http.Response
+	// JSON200 the response for an HTTP 200 `application/json` response
+	JSON200 *Verdict
+	// JSON400 the response for an HTTP 400 `application/json` response
+	JSON400 *ConfigInvalid
+	// JSON401 the response for an HTTP 401 `application/json` response
+	JSON401 *Unauthorized
+	// JSON403 the response for an HTTP 403 `application/json` response
+	JSON403 *Forbidden
+	// JSON500 the response for an HTTP 500 `application/json` response
+	JSON500 *Internal
+}
+
+// GetJSON200 returns the response for an HTTP 200 `application/json` response
+func (r ValidateConfigsResponse) GetJSON200() *Verdict {
+	return r.JSON200
+}
+
+// GetJSON400 returns the response for an HTTP 400 `application/json` response
+func (r ValidateConfigsResponse) GetJSON400() *ConfigInvalid {
+	return r.JSON400
+}
+
+// GetJSON401 returns the response for an HTTP 401 `application/json` response
+func (r ValidateConfigsResponse) GetJSON401() *Unauthorized {
+	return r.JSON401
+}
+
+// GetJSON403 returns the response for an HTTP 403 `application/json` response
+func (r ValidateConfigsResponse) GetJSON403() *Forbidden {
+	return r.JSON403
+}
+
+// GetJSON500 returns the response for an HTTP 500 `application/json` response
+func (r ValidateConfigsResponse) GetJSON500() *Internal {
+	return r.JSON500
+}
+
+// GetBody returns the raw response body bytes
+func (r ValidateConfigsResponse) GetBody() []byte {
+	return r.Body
+}
+
+// Status returns HTTPResponse.Status
+func (r ValidateConfigsResponse) Status() string {
+	if r.HTTPResponse != nil {
+		return r.HTTPResponse.Status
+	}
+	return http.StatusText(0)
+}
+
+// StatusCode returns HTTPResponse.StatusCode
+func (r ValidateConfigsResponse) StatusCode() int {
+	if r.HTTPResponse != nil {
+		return r.HTTPResponse.StatusCode
+	}
+	return 0
+}
+
+// ContentType is a convenience method to retrieve the Content-Type value from the HTTP response headers
+func (r ValidateConfigsResponse) ContentType() string {
 	if r.HTTPResponse != nil {
 		return r.HTTPResponse.Header.Get("Content-Type")
 	}
@@ -4583,6 +5400,109 @@ func (r GetHealthChecksResponse) StatusCode() int {
 
 // ContentType is a convenience method to retrieve the Content-Type value from the HTTP response headers
 func (r GetHealthChecksResponse) ContentType() string {
+	if r.HTTPResponse != nil {
+		return r.HTTPResponse.Header.Get("Content-Type")
+	}
+	return ""
+}
+
+type GetLivenessResponse struct {
+	Body         []byte
+	HTTPResponse *http.Response
+	// JSON403 the response for an HTTP 403 `application/json` response
+	JSON403 *Forbidden
+	// JSON500 the response for an HTTP 500 `application/json` response
+	JSON500 *Internal
+}
+
+// GetJSON403 returns the response for an HTTP 403 `application/json` response
+func (r GetLivenessResponse) GetJSON403() *Forbidden {
+	return r.JSON403
+}
+
+// GetJSON500 returns the response for an HTTP 500 `application/json` response
+func (r GetLivenessResponse) GetJSON500() *Internal {
+	return r.JSON500
+}
+
+// GetBody returns the raw response body bytes
+func (r GetLivenessResponse) GetBody() []byte {
+	return r.Body
+}
+
+// Status returns HTTPResponse.Status
+func (r GetLivenessResponse) Status() string {
+	if r.HTTPResponse != nil {
+		return r.HTTPResponse.Status
+	}
+	return http.StatusText(0)
+}
+
+// StatusCode returns HTTPResponse.StatusCode
+func (r GetLivenessResponse) StatusCode() int {
+	if r.HTTPResponse != nil {
+		return r.HTTPResponse.StatusCode
+	}
+	return 0
+}
+
+// ContentType is a convenience method to retrieve the Content-Type value from the HTTP response headers
+func (r GetLivenessResponse) ContentType() string {
+	if r.HTTPResponse != nil {
+		return r.HTTPResponse.Header.Get("Content-Type")
+	}
+	return ""
+}
+
+type GetMetricsResponse struct {
+	Body         []byte
+	HTTPResponse *http.Response
+	// JSON401 the response for an HTTP 401 `application/json` response
+	JSON401 *Unauthorized
+	// JSON403 the response for an HTTP 403 `application/json` response
+	JSON403 *Forbidden
+	// JSON500 the response for an HTTP 500 `application/json` response
+	JSON500 *Internal
+}
+
+// GetJSON401 returns the response for an HTTP 401 `application/json` response
+func (r GetMetricsResponse) GetJSON401() *Unauthorized {
+	return r.JSON401
+}
+
+// GetJSON403 returns the response for an HTTP 403 `application/json` response
+func (r GetMetricsResponse) GetJSON403() *Forbidden {
+	return r.JSON403
+}
+
+// GetJSON500 returns the response for an HTTP 500 `application/json` response
+func (r GetMetricsResponse) GetJSON500() *Internal {
+	return r.JSON500
+}
+
+// GetBody returns the raw response body bytes
+func (r GetMetricsResponse) GetBody() []byte {
+	return r.Body
+}
+
+// Status returns HTTPResponse.Status
+func (r GetMetricsResponse) Status() string {
+	if r.HTTPResponse != nil {
+		return r.HTTPResponse.Status
+	}
+	return http.StatusText(0)
+}
+
+// StatusCode returns HTTPResponse.StatusCode
+func (r GetMetricsResponse) StatusCode() int {
+	if r.HTTPResponse != nil {
+		return r.HTTPResponse.StatusCode
+	}
+	return 0
+}
+
+// ContentType is a convenience method to retrieve the Content-Type value from the HTTP response headers
+func (r GetMetricsResponse) ContentType() string {
 	if r.HTTPResponse != nil {
 		return r.HTTPResponse.Header.Get("Content-Type")
 	}
@@ -5623,22 +6543,17 @@ type GetReadinessResponse struct {
 	HTTPResponse *http.Response
 	// JSON200 the response for an HTTP 200 `application/json` response
 	JSON200 *Readiness
-	// JSON401 the response for an HTTP 401 `application/json` response
-	JSON401 *Unauthorized
 	// JSON403 the response for an HTTP 403 `application/json` response
 	JSON403 *Forbidden
 	// JSON500 the response for an HTTP 500 `application/json` response
 	JSON500 *Internal
+	// JSON503 the response for an HTTP 503 `application/json` response
+	JSON503 *Readiness
 }
 
 // GetJSON200 returns the response for an HTTP 200 `application/json` response
 func (r GetReadinessResponse) GetJSON200() *Readiness {
 	return r.JSON200
-}
-
-// GetJSON401 returns the response for an HTTP 401 `application/json` response
-func (r GetReadinessResponse) GetJSON401() *Unauthorized {
-	return r.JSON401
 }
 
 // GetJSON403 returns the response for an HTTP 403 `application/json` response
@@ -5649,6 +6564,11 @@ func (r GetReadinessResponse) GetJSON403() *Forbidden {
 // GetJSON500 returns the response for an HTTP 500 `application/json` response
 func (r GetReadinessResponse) GetJSON500() *Internal {
 	return r.JSON500
+}
+
+// GetJSON503 returns the response for an HTTP 503 `application/json` response
+func (r GetReadinessResponse) GetJSON503() *Readiness {
+	return r.JSON503
 }
 
 // GetBody returns the raw response body bytes
@@ -5674,6 +6594,82 @@ func (r GetReadinessResponse) StatusCode() int {
 
 // ContentType is a convenience method to retrieve the Content-Type value from the HTTP response headers
 func (r GetReadinessResponse) ContentType() string {
+	if r.HTTPResponse != nil {
+		return r.HTTPResponse.Header.Get("Content-Type")
+	}
+	return ""
+}
+
+type RestartResponse struct {
+	Body         []byte
+	HTTPResponse *http.Response
+	// JSON200 the response for an HTTP 200 `application/json` response
+	JSON200 *Done
+	// JSON400 the response for an HTTP 400 `application/json` response
+	JSON400 *Error
+	// JSON401 the response for an HTTP 401 `application/json` response
+	JSON401 *Unauthorized
+	// JSON403 the response for an HTTP 403 `application/json` response
+	JSON403 *Forbidden
+	// JSON409 the response for an HTTP 409 `application/json` response
+	JSON409 *Busy
+	// JSON500 the response for an HTTP 500 `application/json` response
+	JSON500 *Error
+}
+
+// GetJSON200 returns the response for an HTTP 200 `application/json` response
+func (r RestartResponse) GetJSON200() *Done {
+	return r.JSON200
+}
+
+// GetJSON400 returns the response for an HTTP 400 `application/json` response
+func (r RestartResponse) GetJSON400() *Error {
+	return r.JSON400
+}
+
+// GetJSON401 returns the response for an HTTP 401 `application/json` response
+func (r RestartResponse) GetJSON401() *Unauthorized {
+	return r.JSON401
+}
+
+// GetJSON403 returns the response for an HTTP 403 `application/json` response
+func (r RestartResponse) GetJSON403() *Forbidden {
+	return r.JSON403
+}
+
+// GetJSON409 returns the response for an HTTP 409 `application/json` response
+func (r RestartResponse) GetJSON409() *Busy {
+	return r.JSON409
+}
+
+// GetJSON500 returns the response for an HTTP 500 `application/json` response
+func (r RestartResponse) GetJSON500() *Error {
+	return r.JSON500
+}
+
+// GetBody returns the raw response body bytes
+func (r RestartResponse) GetBody() []byte {
+	return r.Body
+}
+
+// Status returns HTTPResponse.Status
+func (r RestartResponse) Status() string {
+	if r.HTTPResponse != nil {
+		return r.HTTPResponse.Status
+	}
+	return http.StatusText(0)
+}
+
+// StatusCode returns HTTPResponse.StatusCode
+func (r RestartResponse) StatusCode() int {
+	if r.HTTPResponse != nil {
+		return r.HTTPResponse.StatusCode
+	}
+	return 0
+}
+
+// ContentType is a convenience method to retrieve the Content-Type value from the HTTP response headers
+func (r RestartResponse) ContentType() string {
 	if r.HTTPResponse != nil {
 		return r.HTTPResponse.Header.Get("Content-Type")
 	}
@@ -6101,6 +7097,82 @@ func (r PutStoredResponse) ContentType() string {
 	return ""
 }
 
+type UpgradeResponse struct {
+	Body         []byte
+	HTTPResponse *http.Response
+	// JSON200 the response for an HTTP 200 `application/json` response
+	JSON200 *Done
+	// JSON400 the response for an HTTP 400 `application/json` response
+	JSON400 *BadRequest
+	// JSON401 the response for an HTTP 401 `application/json` response
+	JSON401 *Unauthorized
+	// JSON403 the response for an HTTP 403 `application/json` response
+	JSON403 *Forbidden
+	// JSON409 the response for an HTTP 409 `application/json` response
+	JSON409 *Busy
+	// JSON500 the response for an HTTP 500 `application/json` response
+	JSON500 *Error
+}
+
+// GetJSON200 returns the response for an HTTP 200 `application/json` response
+func (r UpgradeResponse) GetJSON200() *Done {
+	return r.JSON200
+}
+
+// GetJSON400 returns the response for an HTTP 400 `application/json` response
+func (r UpgradeResponse) GetJSON400() *BadRequest {
+	return r.JSON400
+}
+
+// GetJSON401 returns the response for an HTTP 401 `application/json` response
+func (r UpgradeResponse) GetJSON401() *Unauthorized {
+	return r.JSON401
+}
+
+// GetJSON403 returns the response for an HTTP 403 `application/json` response
+func (r UpgradeResponse) GetJSON403() *Forbidden {
+	return r.JSON403
+}
+
+// GetJSON409 returns the response for an HTTP 409 `application/json` response
+func (r UpgradeResponse) GetJSON409() *Busy {
+	return r.JSON409
+}
+
+// GetJSON500 returns the response for an HTTP 500 `application/json` response
+func (r UpgradeResponse) GetJSON500() *Error {
+	return r.JSON500
+}
+
+// GetBody returns the raw response body bytes
+func (r UpgradeResponse) GetBody() []byte {
+	return r.Body
+}
+
+// Status returns HTTPResponse.Status
+func (r UpgradeResponse) Status() string {
+	if r.HTTPResponse != nil {
+		return r.HTTPResponse.Status
+	}
+	return http.StatusText(0)
+}
+
+// StatusCode returns HTTPResponse.StatusCode
+func (r UpgradeResponse) StatusCode() int {
+	if r.HTTPResponse != nil {
+		return r.HTTPResponse.StatusCode
+	}
+	return 0
+}
+
+// ContentType is a convenience method to retrieve the Content-Type value from the HTTP response headers
+func (r UpgradeResponse) ContentType() string {
+	if r.HTTPResponse != nil {
+		return r.HTTPResponse.Header.Get("Content-Type")
+	}
+	return ""
+}
+
 type UpgradeGeoResponse struct {
 	Body         []byte
 	HTTPResponse *http.Response
@@ -6150,6 +7222,68 @@ func (r UpgradeGeoResponse) StatusCode() int {
 
 // ContentType is a convenience method to retrieve the Content-Type value from the HTTP response headers
 func (r UpgradeGeoResponse) ContentType() string {
+	if r.HTTPResponse != nil {
+		return r.HTTPResponse.Header.Get("Content-Type")
+	}
+	return ""
+}
+
+type UpgradeUIResponse struct {
+	Body         []byte
+	HTTPResponse *http.Response
+	// JSON200 the response for an HTTP 200 `application/json` response
+	JSON200 *Done
+	// JSON401 the response for an HTTP 401 `application/json` response
+	JSON401 *Unauthorized
+	// JSON403 the response for an HTTP 403 `application/json` response
+	JSON403 *Forbidden
+	// JSON500 the response for an HTTP 500 `application/json` response
+	JSON500 *Error
+}
+
+// GetJSON200 returns the response for an HTTP 200 `application/json` response
+func (r UpgradeUIResponse) GetJSON200() *Done {
+	return r.JSON200
+}
+
+// GetJSON401 returns the response for an HTTP 401 `application/json` response
+func (r UpgradeUIResponse) GetJSON401() *Unauthorized {
+	return r.JSON401
+}
+
+// GetJSON403 returns the response for an HTTP 403 `application/json` response
+func (r UpgradeUIResponse) GetJSON403() *Forbidden {
+	return r.JSON403
+}
+
+// GetJSON500 returns the response for an HTTP 500 `application/json` response
+func (r UpgradeUIResponse) GetJSON500() *Error {
+	return r.JSON500
+}
+
+// GetBody returns the raw response body bytes
+func (r UpgradeUIResponse) GetBody() []byte {
+	return r.Body
+}
+
+// Status returns HTTPResponse.Status
+func (r UpgradeUIResponse) Status() string {
+	if r.HTTPResponse != nil {
+		return r.HTTPResponse.Status
+	}
+	return http.StatusText(0)
+}
+
+// StatusCode returns HTTPResponse.StatusCode
+func (r UpgradeUIResponse) StatusCode() int {
+	if r.HTTPResponse != nil {
+		return r.HTTPResponse.StatusCode
+	}
+	return 0
+}
+
+// ContentType is a convenience method to retrieve the Content-Type value from the HTTP response headers
+func (r UpgradeUIResponse) ContentType() string {
 	if r.HTTPResponse != nil {
 		return r.HTTPResponse.Header.Get("Content-Type")
 	}
@@ -6265,13 +7399,13 @@ func (c *ClientWithResponses) FlushFakeIPWithResponse(ctx context.Context, reqEd
 
 // GetConfigsWithResponse Show the running configuration
 //
-// Answers the general part of the configuration that runs now, changes made by PATCH included. It never holds a secret.
+// Answers the general part of the configuration that runs now, changes made by PATCH included. It never holds a secret. The `ETag` is another after every change.
 //
 // Returns a wrapper object for the known response body format(s).
 //
 // Corresponds with GET /configs (the `GetConfigs` operationId).
-func (c *ClientWithResponses) GetConfigsWithResponse(ctx context.Context, reqEditors ...RequestEditorFn) (*GetConfigsResponse, error) {
-	rsp, err := c.GetConfigs(ctx, reqEditors...)
+func (c *ClientWithResponses) GetConfigsWithResponse(ctx context.Context, params *GetConfigsParams, reqEditors ...RequestEditorFn) (*GetConfigsResponse, error) {
+	rsp, err := c.GetConfigs(ctx, params, reqEditors...)
 	if err != nil {
 		return nil, err
 	}
@@ -6285,8 +7419,8 @@ func (c *ClientWithResponses) GetConfigsWithResponse(ctx context.Context, reqEdi
 // Takes any type of body and a specified content type, and returns a wrapper object for the known response body format(s).
 //
 // Corresponds with PATCH /configs (the `PatchConfigs` operationId).
-func (c *ClientWithResponses) PatchConfigsWithBodyWithResponse(ctx context.Context, contentType string, body io.Reader, reqEditors ...RequestEditorFn) (*PatchConfigsResponse, error) {
-	rsp, err := c.PatchConfigsWithBody(ctx, contentType, body, reqEditors...)
+func (c *ClientWithResponses) PatchConfigsWithBodyWithResponse(ctx context.Context, params *PatchConfigsParams, contentType string, body io.Reader, reqEditors ...RequestEditorFn) (*PatchConfigsResponse, error) {
+	rsp, err := c.PatchConfigsWithBody(ctx, params, contentType, body, reqEditors...)
 	if err != nil {
 		return nil, err
 	}
@@ -6300,8 +7434,8 @@ func (c *ClientWithResponses) PatchConfigsWithBodyWithResponse(ctx context.Conte
 // Takes a body of the `application/json` content type, and returns a wrapper object for the known response body format(s).
 //
 // Corresponds with PATCH /configs (the `PatchConfigs` operationId).
-func (c *ClientWithResponses) PatchConfigsWithResponse(ctx context.Context, body PatchConfigsJSONRequestBody, reqEditors ...RequestEditorFn) (*PatchConfigsResponse, error) {
-	rsp, err := c.PatchConfigs(ctx, body, reqEditors...)
+func (c *ClientWithResponses) PatchConfigsWithResponse(ctx context.Context, params *PatchConfigsParams, body PatchConfigsJSONRequestBody, reqEditors ...RequestEditorFn) (*PatchConfigsResponse, error) {
+	rsp, err := c.PatchConfigs(ctx, params, body, reqEditors...)
 	if err != nil {
 		return nil, err
 	}
@@ -6351,6 +7485,66 @@ func (c *ClientWithResponses) UpdateGeoWithResponse(ctx context.Context, reqEdit
 		return nil, err
 	}
 	return ParseUpdateGeoResponse(rsp)
+}
+
+// PlanConfigsWithBodyWithResponse Tell what a configuration would change
+//
+// Says what `PUT /configs` with the same body and the same `force` would keep, build anew and cut. Nothing is opened, written or downloaded, and nothing that runs is touched. Whether ports that would be opened are free shows when they are. The lists of providers are taken from their files, as far as they are there.
+//
+// Takes any type of body and a specified content type, and returns a wrapper object for the known response body format(s).
+//
+// Corresponds with POST /configs/plan (the `PlanConfigs` operationId).
+func (c *ClientWithResponses) PlanConfigsWithBodyWithResponse(ctx context.Context, params *PlanConfigsParams, contentType string, body io.Reader, reqEditors ...RequestEditorFn) (*PlanConfigsResponse, error) {
+	rsp, err := c.PlanConfigsWithBody(ctx, params, contentType, body, reqEditors...)
+	if err != nil {
+		return nil, err
+	}
+	return ParsePlanConfigsResponse(rsp)
+}
+
+// PlanConfigsWithResponse Tell what a configuration would change
+//
+// Says what `PUT /configs` with the same body and the same `force` would keep, build anew and cut. Nothing is opened, written or downloaded, and nothing that runs is touched. Whether ports that would be opened are free shows when they are. The lists of providers are taken from their files, as far as they are there.
+//
+// Takes a body of the `application/json` content type, and returns a wrapper object for the known response body format(s).
+//
+// Corresponds with POST /configs/plan (the `PlanConfigs` operationId).
+func (c *ClientWithResponses) PlanConfigsWithResponse(ctx context.Context, params *PlanConfigsParams, body PlanConfigsJSONRequestBody, reqEditors ...RequestEditorFn) (*PlanConfigsResponse, error) {
+	rsp, err := c.PlanConfigs(ctx, params, body, reqEditors...)
+	if err != nil {
+		return nil, err
+	}
+	return ParsePlanConfigsResponse(rsp)
+}
+
+// ValidateConfigsWithBodyWithResponse Check a configuration
+//
+// Says all that is wrong with the configuration in `payload`, else in the file at `path`, else in the file the daemon was started with, as the flag `-t` does. Nothing is opened, written or downloaded, and nothing that runs is touched.
+//
+// Takes any type of body and a specified content type, and returns a wrapper object for the known response body format(s).
+//
+// Corresponds with POST /configs/validate (the `ValidateConfigs` operationId).
+func (c *ClientWithResponses) ValidateConfigsWithBodyWithResponse(ctx context.Context, contentType string, body io.Reader, reqEditors ...RequestEditorFn) (*ValidateConfigsResponse, error) {
+	rsp, err := c.ValidateConfigsWithBody(ctx, contentType, body, reqEditors...)
+	if err != nil {
+		return nil, err
+	}
+	return ParseValidateConfigsResponse(rsp)
+}
+
+// ValidateConfigsWithResponse Check a configuration
+//
+// Says all that is wrong with the configuration in `payload`, else in the file at `path`, else in the file the daemon was started with, as the flag `-t` does. Nothing is opened, written or downloaded, and nothing that runs is touched.
+//
+// Takes a body of the `application/json` content type, and returns a wrapper object for the known response body format(s).
+//
+// Corresponds with POST /configs/validate (the `ValidateConfigs` operationId).
+func (c *ClientWithResponses) ValidateConfigsWithResponse(ctx context.Context, body ValidateConfigsJSONRequestBody, reqEditors ...RequestEditorFn) (*ValidateConfigsResponse, error) {
+	rsp, err := c.ValidateConfigs(ctx, body, reqEditors...)
+	if err != nil {
+		return nil, err
+	}
+	return ParseValidateConfigsResponse(rsp)
 }
 
 // CloseAllConnectionsWithResponse Close all connections
@@ -6501,6 +7695,36 @@ func (c *ClientWithResponses) GetHealthChecksWithResponse(ctx context.Context, r
 		return nil, err
 	}
 	return ParseGetHealthChecksResponse(rsp)
+}
+
+// GetLivenessWithResponse Tell that the daemon lives
+//
+// Answers `ok` as long as the process answers at all, whatever is wrong with it. It needs no secret, and tells nothing else.
+//
+// Returns a wrapper object for the known response body format(s).
+//
+// Corresponds with GET /livez (the `GetLiveness` operationId).
+func (c *ClientWithResponses) GetLivenessWithResponse(ctx context.Context, reqEditors ...RequestEditorFn) (*GetLivenessResponse, error) {
+	rsp, err := c.GetLiveness(ctx, reqEditors...)
+	if err != nil {
+		return nil, err
+	}
+	return ParseGetLivenessResponse(rsp)
+}
+
+// GetMetricsWithResponse Tell what was counted
+//
+// Answers the numbers of the daemon in Prometheus' text format. Where there is a secret it wants that, or the `metrics-token` of the configuration, which is good for nothing else. Labels have few values, whatever clients ask for: names of providers are the only ones that the configuration chooses, and of each kind of provider the first 100 are told.
+//
+// Returns a wrapper object for the known response body format(s).
+//
+// Corresponds with GET /metrics (the `GetMetrics` operationId).
+func (c *ClientWithResponses) GetMetricsWithResponse(ctx context.Context, reqEditors ...RequestEditorFn) (*GetMetricsResponse, error) {
+	rsp, err := c.GetMetrics(ctx, reqEditors...)
+	if err != nil {
+		return nil, err
+	}
+	return ParseGetMetricsResponse(rsp)
 }
 
 // ListProxyProvidersWithResponse List proxy providers
@@ -6730,7 +7954,7 @@ func (c *ClientWithResponses) TestProxyWithResponse(ctx context.Context, name Pr
 
 // GetReadinessWithResponse Tell how the daemon is
 //
-// Answers how each component of the daemon is, and `degraded` where one of them is. The daemon serves all the same: the status of the answer is 200 in both cases.
+// Answers how each component of the daemon is, and `degraded` where one of them is. The daemon serves all the same: the status of the answer is 200 in both cases. While it begins or ends the status is 503. Who does not know the secret gets an answer too, without the components.
 //
 // Returns a wrapper object for the known response body format(s).
 //
@@ -6741,6 +7965,21 @@ func (c *ClientWithResponses) GetReadinessWithResponse(ctx context.Context, reqE
 		return nil, err
 	}
 	return ParseGetReadinessResponse(rsp)
+}
+
+// RestartWithResponse Restart the daemon
+//
+// Answers, and then begins anew with the same program file, arguments and environment, as the same process. Every listening socket is kept open: who connects in the meantime waits and is served. Connections that live end after a second at most. What was changed by `PATCH /configs` is lost. A body is not looked at.
+//
+// Returns a wrapper object for the known response body format(s).
+//
+// Corresponds with POST /restart (the `Restart` operationId).
+func (c *ClientWithResponses) RestartWithResponse(ctx context.Context, reqEditors ...RequestEditorFn) (*RestartResponse, error) {
+	rsp, err := c.Restart(ctx, reqEditors...)
+	if err != nil {
+		return nil, err
+	}
+	return ParseRestartResponse(rsp)
 }
 
 // ListRulesWithResponse List rules
@@ -6878,6 +8117,21 @@ func (c *ClientWithResponses) PutStoredWithResponse(ctx context.Context, key str
 	return ParsePutStoredResponse(rsp)
 }
 
+// UpgradeWithResponse Upgrade the daemon
+//
+// Downloads the newest release from the server that the configuration names in `upgrade`, verifies its signature, and has it test the running configuration. Then the new program takes over the listening sockets, and the answer comes once it serves. Connections that live go on in the old program for up to a minute. When a step fails the old program goes on, its file is put back, and the error names the step. A body is not looked at.
+//
+// Returns a wrapper object for the known response body format(s).
+//
+// Corresponds with POST /upgrade (the `Upgrade` operationId).
+func (c *ClientWithResponses) UpgradeWithResponse(ctx context.Context, params *UpgradeParams, reqEditors ...RequestEditorFn) (*UpgradeResponse, error) {
+	rsp, err := c.Upgrade(ctx, params, reqEditors...)
+	if err != nil {
+		return nil, err
+	}
+	return ParseUpgradeResponse(rsp)
+}
+
 // UpgradeGeoWithResponse Update the geo data
 //
 // Downloads the files of geo data that rules need, checks them, and uses them in place of the old ones; connections do not notice. The answer waits for that. A body is not looked at. It is the same as `POST /configs/geo`.
@@ -6891,6 +8145,21 @@ func (c *ClientWithResponses) UpgradeGeoWithResponse(ctx context.Context, reqEdi
 		return nil, err
 	}
 	return ParseUpgradeGeoResponse(rsp)
+}
+
+// UpgradeUIWithResponse Update the web panel
+//
+// Downloads the archive at `external-ui-url`, zip or tar.gz, checks it, and puts it in the place of the web panel, which nobody sees half done; where there is no `external-ui` that is `ui` in the home directory. The answer waits for that. Calls at the same time share one download. A body is not looked at.
+//
+// Returns a wrapper object for the known response body format(s).
+//
+// Corresponds with POST /upgrade/ui (the `UpgradeUI` operationId).
+func (c *ClientWithResponses) UpgradeUIWithResponse(ctx context.Context, reqEditors ...RequestEditorFn) (*UpgradeUIResponse, error) {
+	rsp, err := c.UpgradeUI(ctx, reqEditors...)
+	if err != nil {
+		return nil, err
+	}
+	return ParseUpgradeUIResponse(rsp)
 }
 
 // GetVersionWithResponse Tell the version
@@ -7062,6 +8331,9 @@ func ParseGetConfigsResponse(rsp *http.Response) (*GetConfigsResponse, error) {
 		}
 		response.JSON200 = &dest
 
+	case rsp.StatusCode == 304:
+		break // No content-type
+
 	case strings.Contains(rsp.Header.Get("Content-Type"), "json") && rsp.StatusCode == 401:
 		var dest Unauthorized
 		if err := json.Unmarshal(bodyBytes, &dest); err != nil {
@@ -7083,6 +8355,29 @@ func ParseGetConfigsResponse(rsp *http.Response) (*GetConfigsResponse, error) {
 		}
 		response.JSON500 = &dest
 
+	}
+
+	switch {
+	case rsp.StatusCode == 200:
+		var headers GetConfigsResponse200Headers
+		if values := rsp.Header.Values("ETag"); len(values) > 0 {
+			var value string
+			if err := runtime.BindStyledParameterWithOptions("simple", "ETag", values[0], &value, runtime.BindStyledParameterOptions{ParamLocation: runtime.ParamLocationHeader, Explode: false, Required: true, Type: "string", Format: ""}); err != nil {
+				return nil, err
+			}
+			headers.ETag = value
+		}
+		response.Headers200 = &headers
+	case rsp.StatusCode == 304:
+		var headers GetConfigsResponse304Headers
+		if values := rsp.Header.Values("ETag"); len(values) > 0 {
+			var value string
+			if err := runtime.BindStyledParameterWithOptions("simple", "ETag", values[0], &value, runtime.BindStyledParameterOptions{ParamLocation: runtime.ParamLocationHeader, Explode: false, Required: true, Type: "string", Format: ""}); err != nil {
+				return nil, err
+			}
+			headers.ETag = value
+		}
+		response.Headers304 = &headers
 	}
 
 	return response, nil
@@ -7125,6 +8420,13 @@ func ParsePatchConfigsResponse(rsp *http.Response) (*PatchConfigsResponse, error
 			return nil, err
 		}
 		response.JSON403 = &dest
+
+	case strings.Contains(rsp.Header.Get("Content-Type"), "json") && rsp.StatusCode == 412:
+		var dest Stale
+		if err := json.Unmarshal(bodyBytes, &dest); err != nil {
+			return nil, err
+		}
+		response.JSON412 = &dest
 
 	case strings.Contains(rsp.Header.Get("Content-Type"), "json") && rsp.StatusCode == 500:
 		var dest ApplyFailed
@@ -7176,6 +8478,13 @@ func ParseReplaceConfigsResponse(rsp *http.Response) (*ReplaceConfigsResponse, e
 		}
 		response.JSON403 = &dest
 
+	case strings.Contains(rsp.Header.Get("Content-Type"), "json") && rsp.StatusCode == 412:
+		var dest Stale
+		if err := json.Unmarshal(bodyBytes, &dest); err != nil {
+			return nil, err
+		}
+		response.JSON412 = &dest
+
 	case strings.Contains(rsp.Header.Get("Content-Type"), "json") && rsp.StatusCode == 500:
 		var dest ApplyFailed
 		if err := json.Unmarshal(bodyBytes, &dest); err != nil {
@@ -7221,6 +8530,114 @@ func ParseUpdateGeoResponse(rsp *http.Response) (*UpdateGeoResponse, error) {
 
 	case strings.Contains(rsp.Header.Get("Content-Type"), "json") && rsp.StatusCode == 500:
 		var dest Error
+		if err := json.Unmarshal(bodyBytes, &dest); err != nil {
+			return nil, err
+		}
+		response.JSON500 = &dest
+
+	}
+
+	return response, nil
+}
+
+// ParsePlanConfigsResponse parses an HTTP response from a PlanConfigsWithResponse call
+func ParsePlanConfigsResponse(rsp *http.Response) (*PlanConfigsResponse, error) {
+	bodyBytes, err := io.ReadAll(rsp.Body)
+	defer func() { _ = rsp.Body.Close() }()
+	if err != nil {
+		return nil, err
+	}
+
+	response := &PlanConfigsResponse{
+		Body:         bodyBytes,
+		HTTPResponse: rsp,
+	}
+
+	switch {
+	case strings.Contains(rsp.Header.Get("Content-Type"), "json") && rsp.StatusCode == 200:
+		var dest ConfigPlan
+		if err := json.Unmarshal(bodyBytes, &dest); err != nil {
+			return nil, err
+		}
+		response.JSON200 = &dest
+
+	case strings.Contains(rsp.Header.Get("Content-Type"), "json") && rsp.StatusCode == 400:
+		var dest ConfigInvalid
+		if err := json.Unmarshal(bodyBytes, &dest); err != nil {
+			return nil, err
+		}
+		response.JSON400 = &dest
+
+	case strings.Contains(rsp.Header.Get("Content-Type"), "json") && rsp.StatusCode == 401:
+		var dest Unauthorized
+		if err := json.Unmarshal(bodyBytes, &dest); err != nil {
+			return nil, err
+		}
+		response.JSON401 = &dest
+
+	case strings.Contains(rsp.Header.Get("Content-Type"), "json") && rsp.StatusCode == 403:
+		var dest Forbidden
+		if err := json.Unmarshal(bodyBytes, &dest); err != nil {
+			return nil, err
+		}
+		response.JSON403 = &dest
+
+	case strings.Contains(rsp.Header.Get("Content-Type"), "json") && rsp.StatusCode == 500:
+		var dest Internal
+		if err := json.Unmarshal(bodyBytes, &dest); err != nil {
+			return nil, err
+		}
+		response.JSON500 = &dest
+
+	}
+
+	return response, nil
+}
+
+// ParseValidateConfigsResponse parses an HTTP response from a ValidateConfigsWithResponse call
+func ParseValidateConfigsResponse(rsp *http.Response) (*ValidateConfigsResponse, error) {
+	bodyBytes, err := io.ReadAll(rsp.Body)
+	defer func() { _ = rsp.Body.Close() }()
+	if err != nil {
+		return nil, err
+	}
+
+	response := &ValidateConfigsResponse{
+		Body:         bodyBytes,
+		HTTPResponse: rsp,
+	}
+
+	switch {
+	case strings.Contains(rsp.Header.Get("Content-Type"), "json") && rsp.StatusCode == 200:
+		var dest Verdict
+		if err := json.Unmarshal(bodyBytes, &dest); err != nil {
+			return nil, err
+		}
+		response.JSON200 = &dest
+
+	case strings.Contains(rsp.Header.Get("Content-Type"), "json") && rsp.StatusCode == 400:
+		var dest ConfigInvalid
+		if err := json.Unmarshal(bodyBytes, &dest); err != nil {
+			return nil, err
+		}
+		response.JSON400 = &dest
+
+	case strings.Contains(rsp.Header.Get("Content-Type"), "json") && rsp.StatusCode == 401:
+		var dest Unauthorized
+		if err := json.Unmarshal(bodyBytes, &dest); err != nil {
+			return nil, err
+		}
+		response.JSON401 = &dest
+
+	case strings.Contains(rsp.Header.Get("Content-Type"), "json") && rsp.StatusCode == 403:
+		var dest Forbidden
+		if err := json.Unmarshal(bodyBytes, &dest); err != nil {
+			return nil, err
+		}
+		response.JSON403 = &dest
+
+	case strings.Contains(rsp.Header.Get("Content-Type"), "json") && rsp.StatusCode == 500:
+		var dest Internal
 		if err := json.Unmarshal(bodyBytes, &dest); err != nil {
 			return nil, err
 		}
@@ -7736,6 +9153,79 @@ func ParseGetHealthChecksResponse(rsp *http.Response) (*GetHealthChecksResponse,
 		}
 		response.JSON200 = &dest
 
+	case strings.Contains(rsp.Header.Get("Content-Type"), "json") && rsp.StatusCode == 401:
+		var dest Unauthorized
+		if err := json.Unmarshal(bodyBytes, &dest); err != nil {
+			return nil, err
+		}
+		response.JSON401 = &dest
+
+	case strings.Contains(rsp.Header.Get("Content-Type"), "json") && rsp.StatusCode == 403:
+		var dest Forbidden
+		if err := json.Unmarshal(bodyBytes, &dest); err != nil {
+			return nil, err
+		}
+		response.JSON403 = &dest
+
+	case strings.Contains(rsp.Header.Get("Content-Type"), "json") && rsp.StatusCode == 500:
+		var dest Internal
+		if err := json.Unmarshal(bodyBytes, &dest); err != nil {
+			return nil, err
+		}
+		response.JSON500 = &dest
+
+	}
+
+	return response, nil
+}
+
+// ParseGetLivenessResponse parses an HTTP response from a GetLivenessWithResponse call
+func ParseGetLivenessResponse(rsp *http.Response) (*GetLivenessResponse, error) {
+	bodyBytes, err := io.ReadAll(rsp.Body)
+	defer func() { _ = rsp.Body.Close() }()
+	if err != nil {
+		return nil, err
+	}
+
+	response := &GetLivenessResponse{
+		Body:         bodyBytes,
+		HTTPResponse: rsp,
+	}
+
+	switch {
+	case strings.Contains(rsp.Header.Get("Content-Type"), "json") && rsp.StatusCode == 403:
+		var dest Forbidden
+		if err := json.Unmarshal(bodyBytes, &dest); err != nil {
+			return nil, err
+		}
+		response.JSON403 = &dest
+
+	case strings.Contains(rsp.Header.Get("Content-Type"), "json") && rsp.StatusCode == 500:
+		var dest Internal
+		if err := json.Unmarshal(bodyBytes, &dest); err != nil {
+			return nil, err
+		}
+		response.JSON500 = &dest
+
+	}
+
+	return response, nil
+}
+
+// ParseGetMetricsResponse parses an HTTP response from a GetMetricsWithResponse call
+func ParseGetMetricsResponse(rsp *http.Response) (*GetMetricsResponse, error) {
+	bodyBytes, err := io.ReadAll(rsp.Body)
+	defer func() { _ = rsp.Body.Close() }()
+	if err != nil {
+		return nil, err
+	}
+
+	response := &GetMetricsResponse{
+		Body:         bodyBytes,
+		HTTPResponse: rsp,
+	}
+
+	switch {
 	case strings.Contains(rsp.Header.Get("Content-Type"), "json") && rsp.StatusCode == 401:
 		var dest Unauthorized
 		if err := json.Unmarshal(bodyBytes, &dest); err != nil {
@@ -8617,6 +10107,60 @@ func ParseGetReadinessResponse(rsp *http.Response) (*GetReadinessResponse, error
 		}
 		response.JSON200 = &dest
 
+	case strings.Contains(rsp.Header.Get("Content-Type"), "json") && rsp.StatusCode == 403:
+		var dest Forbidden
+		if err := json.Unmarshal(bodyBytes, &dest); err != nil {
+			return nil, err
+		}
+		response.JSON403 = &dest
+
+	case strings.Contains(rsp.Header.Get("Content-Type"), "json") && rsp.StatusCode == 500:
+		var dest Internal
+		if err := json.Unmarshal(bodyBytes, &dest); err != nil {
+			return nil, err
+		}
+		response.JSON500 = &dest
+
+	case strings.Contains(rsp.Header.Get("Content-Type"), "json") && rsp.StatusCode == 503:
+		var dest Readiness
+		if err := json.Unmarshal(bodyBytes, &dest); err != nil {
+			return nil, err
+		}
+		response.JSON503 = &dest
+
+	}
+
+	return response, nil
+}
+
+// ParseRestartResponse parses an HTTP response from a RestartWithResponse call
+func ParseRestartResponse(rsp *http.Response) (*RestartResponse, error) {
+	bodyBytes, err := io.ReadAll(rsp.Body)
+	defer func() { _ = rsp.Body.Close() }()
+	if err != nil {
+		return nil, err
+	}
+
+	response := &RestartResponse{
+		Body:         bodyBytes,
+		HTTPResponse: rsp,
+	}
+
+	switch {
+	case strings.Contains(rsp.Header.Get("Content-Type"), "json") && rsp.StatusCode == 200:
+		var dest Done
+		if err := json.Unmarshal(bodyBytes, &dest); err != nil {
+			return nil, err
+		}
+		response.JSON200 = &dest
+
+	case strings.Contains(rsp.Header.Get("Content-Type"), "json") && rsp.StatusCode == 400:
+		var dest Error
+		if err := json.Unmarshal(bodyBytes, &dest); err != nil {
+			return nil, err
+		}
+		response.JSON400 = &dest
+
 	case strings.Contains(rsp.Header.Get("Content-Type"), "json") && rsp.StatusCode == 401:
 		var dest Unauthorized
 		if err := json.Unmarshal(bodyBytes, &dest); err != nil {
@@ -8631,8 +10175,15 @@ func ParseGetReadinessResponse(rsp *http.Response) (*GetReadinessResponse, error
 		}
 		response.JSON403 = &dest
 
+	case strings.Contains(rsp.Header.Get("Content-Type"), "json") && rsp.StatusCode == 409:
+		var dest Busy
+		if err := json.Unmarshal(bodyBytes, &dest); err != nil {
+			return nil, err
+		}
+		response.JSON409 = &dest
+
 	case strings.Contains(rsp.Header.Get("Content-Type"), "json") && rsp.StatusCode == 500:
-		var dest Internal
+		var dest Error
 		if err := json.Unmarshal(bodyBytes, &dest); err != nil {
 			return nil, err
 		}
@@ -8983,6 +10534,67 @@ func ParsePutStoredResponse(rsp *http.Response) (*PutStoredResponse, error) {
 	return response, nil
 }
 
+// ParseUpgradeResponse parses an HTTP response from a UpgradeWithResponse call
+func ParseUpgradeResponse(rsp *http.Response) (*UpgradeResponse, error) {
+	bodyBytes, err := io.ReadAll(rsp.Body)
+	defer func() { _ = rsp.Body.Close() }()
+	if err != nil {
+		return nil, err
+	}
+
+	response := &UpgradeResponse{
+		Body:         bodyBytes,
+		HTTPResponse: rsp,
+	}
+
+	switch {
+	case strings.Contains(rsp.Header.Get("Content-Type"), "json") && rsp.StatusCode == 200:
+		var dest Done
+		if err := json.Unmarshal(bodyBytes, &dest); err != nil {
+			return nil, err
+		}
+		response.JSON200 = &dest
+
+	case strings.Contains(rsp.Header.Get("Content-Type"), "json") && rsp.StatusCode == 400:
+		var dest BadRequest
+		if err := json.Unmarshal(bodyBytes, &dest); err != nil {
+			return nil, err
+		}
+		response.JSON400 = &dest
+
+	case strings.Contains(rsp.Header.Get("Content-Type"), "json") && rsp.StatusCode == 401:
+		var dest Unauthorized
+		if err := json.Unmarshal(bodyBytes, &dest); err != nil {
+			return nil, err
+		}
+		response.JSON401 = &dest
+
+	case strings.Contains(rsp.Header.Get("Content-Type"), "json") && rsp.StatusCode == 403:
+		var dest Forbidden
+		if err := json.Unmarshal(bodyBytes, &dest); err != nil {
+			return nil, err
+		}
+		response.JSON403 = &dest
+
+	case strings.Contains(rsp.Header.Get("Content-Type"), "json") && rsp.StatusCode == 409:
+		var dest Busy
+		if err := json.Unmarshal(bodyBytes, &dest); err != nil {
+			return nil, err
+		}
+		response.JSON409 = &dest
+
+	case strings.Contains(rsp.Header.Get("Content-Type"), "json") && rsp.StatusCode == 500:
+		var dest Error
+		if err := json.Unmarshal(bodyBytes, &dest); err != nil {
+			return nil, err
+		}
+		response.JSON500 = &dest
+
+	}
+
+	return response, nil
+}
+
 // ParseUpgradeGeoResponse parses an HTTP response from a UpgradeGeoWithResponse call
 func ParseUpgradeGeoResponse(rsp *http.Response) (*UpgradeGeoResponse, error) {
 	bodyBytes, err := io.ReadAll(rsp.Body)
@@ -8999,6 +10611,53 @@ func ParseUpgradeGeoResponse(rsp *http.Response) (*UpgradeGeoResponse, error) {
 	switch {
 	case rsp.StatusCode == 204:
 		break // No content-type
+
+	case strings.Contains(rsp.Header.Get("Content-Type"), "json") && rsp.StatusCode == 401:
+		var dest Unauthorized
+		if err := json.Unmarshal(bodyBytes, &dest); err != nil {
+			return nil, err
+		}
+		response.JSON401 = &dest
+
+	case strings.Contains(rsp.Header.Get("Content-Type"), "json") && rsp.StatusCode == 403:
+		var dest Forbidden
+		if err := json.Unmarshal(bodyBytes, &dest); err != nil {
+			return nil, err
+		}
+		response.JSON403 = &dest
+
+	case strings.Contains(rsp.Header.Get("Content-Type"), "json") && rsp.StatusCode == 500:
+		var dest Error
+		if err := json.Unmarshal(bodyBytes, &dest); err != nil {
+			return nil, err
+		}
+		response.JSON500 = &dest
+
+	}
+
+	return response, nil
+}
+
+// ParseUpgradeUIResponse parses an HTTP response from a UpgradeUIWithResponse call
+func ParseUpgradeUIResponse(rsp *http.Response) (*UpgradeUIResponse, error) {
+	bodyBytes, err := io.ReadAll(rsp.Body)
+	defer func() { _ = rsp.Body.Close() }()
+	if err != nil {
+		return nil, err
+	}
+
+	response := &UpgradeUIResponse{
+		Body:         bodyBytes,
+		HTTPResponse: rsp,
+	}
+
+	switch {
+	case strings.Contains(rsp.Header.Get("Content-Type"), "json") && rsp.StatusCode == 200:
+		var dest Done
+		if err := json.Unmarshal(bodyBytes, &dest); err != nil {
+			return nil, err
+		}
+		response.JSON200 = &dest
 
 	case strings.Contains(rsp.Header.Get("Content-Type"), "json") && rsp.StatusCode == 401:
 		var dest Unauthorized

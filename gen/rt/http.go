@@ -25,8 +25,10 @@ type Scheme string
 
 // The schemes of the contract.
 const (
-	SchemeBearer     Scheme = "bearer"
-	SchemeTokenQuery Scheme = "tokenQuery"
+	SchemeBearer        Scheme = "bearer"
+	SchemeTokenQuery    Scheme = "tokenQuery"
+	SchemeMetricsBearer Scheme = "metricsBearer"
+	SchemeMetricsBasic  Scheme = "metricsBasic"
 )
 
 // Options says how a Server behaves. A zero field means the default.
@@ -181,6 +183,13 @@ func Finish(ctx *fasthttp.RequestCtx, status int, b []byte) {
 	ctx.SetStatusCode(status)
 	ctx.Response.Header.SetContentType("application/json")
 	ctx.Response.SwapBody(append(b, '\n'))
+}
+
+// FinishText answers status with a text.
+func FinishText(ctx *fasthttp.RequestCtx, status int, contentType string, b []byte) {
+	ctx.SetStatusCode(status)
+	ctx.Response.Header.SetContentType(contentType)
+	ctx.Response.SwapBody(b)
 }
 
 // Empty answers status without a body.

@@ -46,6 +46,14 @@ type Handler interface {
 	//
 	// (POST /configs/geo)
 	UpdateGeo(ctx *fasthttp.RequestCtx, w UpdateGeoW) rt.Reply
+	// PlanConfigs: Tell what a configuration would change.
+	//
+	// (POST /configs/plan)
+	PlanConfigs(ctx *fasthttp.RequestCtx, q PlanConfigsQuery, body *ConfigSource, w PlanConfigsW) rt.Reply
+	// ValidateConfigs: Check a configuration.
+	//
+	// (POST /configs/validate)
+	ValidateConfigs(ctx *fasthttp.RequestCtx, body *ConfigSource, w ValidateConfigsW) rt.Reply
 	// CloseAllConnections: Close all connections.
 	//
 	// (DELETE /connections)
@@ -86,6 +94,10 @@ type Handler interface {
 	//
 	// (GET /healthchecks)
 	GetHealthChecks(ctx *fasthttp.RequestCtx, w GetHealthChecksW) rt.Reply
+	// GetLiveness: Tell that the daemon lives.
+	//
+	// (GET /livez)
+	GetLiveness(ctx *fasthttp.RequestCtx, w GetLivenessW) rt.Reply
 	// StreamLogs: Follow the log.
 	//
 	// (GET /logs)
@@ -94,6 +106,10 @@ type Handler interface {
 	//
 	// (GET /memory)
 	StreamMemory(ctx *fasthttp.RequestCtx, w StreamMemoryW) rt.Reply
+	// GetMetrics: Tell what was counted.
+	//
+	// (GET /metrics)
+	GetMetrics(ctx *fasthttp.RequestCtx, w GetMetricsW) rt.Reply
 	// ListProxyProviders: List proxy providers.
 	//
 	// (GET /providers/proxies)
@@ -154,6 +170,10 @@ type Handler interface {
 	//
 	// (GET /readyz)
 	GetReadiness(ctx *fasthttp.RequestCtx, w GetReadinessW) rt.Reply
+	// Restart: Restart the daemon.
+	//
+	// (POST /restart)
+	Restart(ctx *fasthttp.RequestCtx, w RestartW) rt.Reply
 	// ListRules: List rules.
 	//
 	// (GET /rules)
@@ -182,10 +202,18 @@ type Handler interface {
 	//
 	// (GET /traffic)
 	StreamTraffic(ctx *fasthttp.RequestCtx, w StreamTrafficW) rt.Reply
+	// Upgrade: Upgrade the daemon.
+	//
+	// (POST /upgrade)
+	Upgrade(ctx *fasthttp.RequestCtx, q UpgradeQuery, w UpgradeW) rt.Reply
 	// UpgradeGeo: Update the geo data.
 	//
 	// (POST /upgrade/geo)
 	UpgradeGeo(ctx *fasthttp.RequestCtx, w UpgradeGeoW) rt.Reply
+	// UpgradeUI: Update the web panel.
+	//
+	// (POST /upgrade/ui)
+	UpgradeUI(ctx *fasthttp.RequestCtx, w UpgradeUIW) rt.Reply
 	// GetVersion: Tell the version.
 	//
 	// (GET /version)
@@ -306,6 +334,12 @@ func (w GetConfigsW) JSON200Append(fill func(b []byte) []byte) rt.Reply {
 	return reply.Of(200)
 }
 
+// Empty304 answers 304 without a body.
+func (w GetConfigsW) Empty304() rt.Reply {
+	rt.Empty(w.ctx, 304)
+	return reply.Of(304)
+}
+
 // JSON401 answers 401 with v.
 func (w GetConfigsW) JSON401(v *Error) rt.Reply {
 	rt.Finish(w.ctx, 401, v.AppendJSON(rt.Begin(w.ctx)))
@@ -354,6 +388,12 @@ func (w PatchConfigsW) JSON403(v *Error) rt.Reply {
 	return reply.Of(403)
 }
 
+// JSON412 answers 412 with v.
+func (w PatchConfigsW) JSON412(v *Error) rt.Reply {
+	rt.Finish(w.ctx, 412, v.AppendJSON(rt.Begin(w.ctx)))
+	return reply.Of(412)
+}
+
 // JSON500 answers 500 with v.
 func (w PatchConfigsW) JSON500(v *Error) rt.Reply {
 	rt.Finish(w.ctx, 500, v.AppendJSON(rt.Begin(w.ctx)))
@@ -364,6 +404,8 @@ func (w PatchConfigsW) JSON500(v *Error) rt.Reply {
 type ReplaceConfigsQuery struct {
 	// Force is the parameter force.
 	Force bool
+	// Reload is the parameter reload.
+	Reload bool
 }
 
 // ReplaceConfigsW makes the answers of ReplaceConfigs.
@@ -394,6 +436,12 @@ func (w ReplaceConfigsW) JSON401(v *Error) rt.Reply {
 func (w ReplaceConfigsW) JSON403(v *Error) rt.Reply {
 	rt.Finish(w.ctx, 403, v.AppendJSON(rt.Begin(w.ctx)))
 	return reply.Of(403)
+}
+
+// JSON412 answers 412 with v.
+func (w ReplaceConfigsW) JSON412(v *Error) rt.Reply {
+	rt.Finish(w.ctx, 412, v.AppendJSON(rt.Begin(w.ctx)))
+	return reply.Of(412)
 }
 
 // JSON500 answers 500 with v.
@@ -428,6 +476,96 @@ func (w UpdateGeoW) JSON403(v *Error) rt.Reply {
 
 // JSON500 answers 500 with v.
 func (w UpdateGeoW) JSON500(v *Error) rt.Reply {
+	rt.Finish(w.ctx, 500, v.AppendJSON(rt.Begin(w.ctx)))
+	return reply.Of(500)
+}
+
+// PlanConfigsQuery holds the query parameters of PlanConfigs.
+type PlanConfigsQuery struct {
+	// Force is the parameter force.
+	Force bool
+}
+
+// PlanConfigsW makes the answers of PlanConfigs.
+type PlanConfigsW struct {
+	ctx *fasthttp.RequestCtx
+	sv  *rt.Server
+}
+
+// JSON200 answers 200 with v.
+func (w PlanConfigsW) JSON200(v *ConfigPlan) rt.Reply {
+	rt.Finish(w.ctx, 200, v.AppendJSON(rt.Begin(w.ctx)))
+	return reply.Of(200)
+}
+
+// JSON200Append answers 200 with the ConfigPlan that fill appends.
+func (w PlanConfigsW) JSON200Append(fill func(b []byte) []byte) rt.Reply {
+	rt.Finish(w.ctx, 200, fill(rt.Begin(w.ctx)))
+	return reply.Of(200)
+}
+
+// JSON400 answers 400 with v.
+func (w PlanConfigsW) JSON400(v *Error) rt.Reply {
+	rt.Finish(w.ctx, 400, v.AppendJSON(rt.Begin(w.ctx)))
+	return reply.Of(400)
+}
+
+// JSON401 answers 401 with v.
+func (w PlanConfigsW) JSON401(v *Error) rt.Reply {
+	rt.Finish(w.ctx, 401, v.AppendJSON(rt.Begin(w.ctx)))
+	return reply.Of(401)
+}
+
+// JSON403 answers 403 with v.
+func (w PlanConfigsW) JSON403(v *Error) rt.Reply {
+	rt.Finish(w.ctx, 403, v.AppendJSON(rt.Begin(w.ctx)))
+	return reply.Of(403)
+}
+
+// JSON500 answers 500 with v.
+func (w PlanConfigsW) JSON500(v *Error) rt.Reply {
+	rt.Finish(w.ctx, 500, v.AppendJSON(rt.Begin(w.ctx)))
+	return reply.Of(500)
+}
+
+// ValidateConfigsW makes the answers of ValidateConfigs.
+type ValidateConfigsW struct {
+	ctx *fasthttp.RequestCtx
+	sv  *rt.Server
+}
+
+// JSON200 answers 200 with v.
+func (w ValidateConfigsW) JSON200(v *Verdict) rt.Reply {
+	rt.Finish(w.ctx, 200, v.AppendJSON(rt.Begin(w.ctx)))
+	return reply.Of(200)
+}
+
+// JSON200Append answers 200 with the Verdict that fill appends.
+func (w ValidateConfigsW) JSON200Append(fill func(b []byte) []byte) rt.Reply {
+	rt.Finish(w.ctx, 200, fill(rt.Begin(w.ctx)))
+	return reply.Of(200)
+}
+
+// JSON400 answers 400 with v.
+func (w ValidateConfigsW) JSON400(v *Error) rt.Reply {
+	rt.Finish(w.ctx, 400, v.AppendJSON(rt.Begin(w.ctx)))
+	return reply.Of(400)
+}
+
+// JSON401 answers 401 with v.
+func (w ValidateConfigsW) JSON401(v *Error) rt.Reply {
+	rt.Finish(w.ctx, 401, v.AppendJSON(rt.Begin(w.ctx)))
+	return reply.Of(401)
+}
+
+// JSON403 answers 403 with v.
+func (w ValidateConfigsW) JSON403(v *Error) rt.Reply {
+	rt.Finish(w.ctx, 403, v.AppendJSON(rt.Begin(w.ctx)))
+	return reply.Of(403)
+}
+
+// JSON500 answers 500 with v.
+func (w ValidateConfigsW) JSON500(v *Error) rt.Reply {
 	rt.Finish(w.ctx, 500, v.AppendJSON(rt.Begin(w.ctx)))
 	return reply.Of(500)
 }
@@ -871,6 +1009,30 @@ func (w GetHealthChecksW) JSON500(v *Error) rt.Reply {
 	return reply.Of(500)
 }
 
+// GetLivenessW makes the answers of GetLiveness.
+type GetLivenessW struct {
+	ctx *fasthttp.RequestCtx
+	sv  *rt.Server
+}
+
+// Text200 answers 200 with the text that fill appends.
+func (w GetLivenessW) Text200(fill func(b []byte) []byte) rt.Reply {
+	rt.FinishText(w.ctx, 200, "text/plain; charset=utf-8", fill(rt.Begin(w.ctx)))
+	return reply.Of(200)
+}
+
+// JSON403 answers 403 with v.
+func (w GetLivenessW) JSON403(v *Error) rt.Reply {
+	rt.Finish(w.ctx, 403, v.AppendJSON(rt.Begin(w.ctx)))
+	return reply.Of(403)
+}
+
+// JSON500 answers 500 with v.
+func (w GetLivenessW) JSON500(v *Error) rt.Reply {
+	rt.Finish(w.ctx, 500, v.AppendJSON(rt.Begin(w.ctx)))
+	return reply.Of(500)
+}
+
 // StreamLogsQuery holds the query parameters of StreamLogs.
 type StreamLogsQuery struct {
 	// Level is the parameter level, info if absent.
@@ -982,6 +1144,36 @@ func (w StreamMemoryW) Stream(run func(s MemoryStream) error) rt.Reply {
 	return reply.Of(rt.Start(w.ctx, w.sv, true, func(s *rt.Stream) error {
 		return run(MemoryStream{s})
 	}))
+}
+
+// GetMetricsW makes the answers of GetMetrics.
+type GetMetricsW struct {
+	ctx *fasthttp.RequestCtx
+	sv  *rt.Server
+}
+
+// Text200 answers 200 with the text that fill appends.
+func (w GetMetricsW) Text200(fill func(b []byte) []byte) rt.Reply {
+	rt.FinishText(w.ctx, 200, "text/plain; version=0.0.4; charset=utf-8", fill(rt.Begin(w.ctx)))
+	return reply.Of(200)
+}
+
+// JSON401 answers 401 with v.
+func (w GetMetricsW) JSON401(v *Error) rt.Reply {
+	rt.Finish(w.ctx, 401, v.AppendJSON(rt.Begin(w.ctx)))
+	return reply.Of(401)
+}
+
+// JSON403 answers 403 with v.
+func (w GetMetricsW) JSON403(v *Error) rt.Reply {
+	rt.Finish(w.ctx, 403, v.AppendJSON(rt.Begin(w.ctx)))
+	return reply.Of(403)
+}
+
+// JSON500 answers 500 with v.
+func (w GetMetricsW) JSON500(v *Error) rt.Reply {
+	rt.Finish(w.ctx, 500, v.AppendJSON(rt.Begin(w.ctx)))
+	return reply.Of(500)
 }
 
 // ListProxyProvidersW makes the answers of ListProxyProviders.
@@ -1664,12 +1856,6 @@ func (w GetReadinessW) JSON200Append(fill func(b []byte) []byte) rt.Reply {
 	return reply.Of(200)
 }
 
-// JSON401 answers 401 with v.
-func (w GetReadinessW) JSON401(v *Error) rt.Reply {
-	rt.Finish(w.ctx, 401, v.AppendJSON(rt.Begin(w.ctx)))
-	return reply.Of(401)
-}
-
 // JSON403 answers 403 with v.
 func (w GetReadinessW) JSON403(v *Error) rt.Reply {
 	rt.Finish(w.ctx, 403, v.AppendJSON(rt.Begin(w.ctx)))
@@ -1678,6 +1864,60 @@ func (w GetReadinessW) JSON403(v *Error) rt.Reply {
 
 // JSON500 answers 500 with v.
 func (w GetReadinessW) JSON500(v *Error) rt.Reply {
+	rt.Finish(w.ctx, 500, v.AppendJSON(rt.Begin(w.ctx)))
+	return reply.Of(500)
+}
+
+// JSON503 answers 503 with v.
+func (w GetReadinessW) JSON503(v *Readiness) rt.Reply {
+	rt.Finish(w.ctx, 503, v.AppendJSON(rt.Begin(w.ctx)))
+	return reply.Of(503)
+}
+
+// RestartW makes the answers of Restart.
+type RestartW struct {
+	ctx *fasthttp.RequestCtx
+	sv  *rt.Server
+}
+
+// JSON200 answers 200 with v.
+func (w RestartW) JSON200(v *Done) rt.Reply {
+	rt.Finish(w.ctx, 200, v.AppendJSON(rt.Begin(w.ctx)))
+	return reply.Of(200)
+}
+
+// JSON200Append answers 200 with the Done that fill appends.
+func (w RestartW) JSON200Append(fill func(b []byte) []byte) rt.Reply {
+	rt.Finish(w.ctx, 200, fill(rt.Begin(w.ctx)))
+	return reply.Of(200)
+}
+
+// JSON400 answers 400 with v.
+func (w RestartW) JSON400(v *Error) rt.Reply {
+	rt.Finish(w.ctx, 400, v.AppendJSON(rt.Begin(w.ctx)))
+	return reply.Of(400)
+}
+
+// JSON401 answers 401 with v.
+func (w RestartW) JSON401(v *Error) rt.Reply {
+	rt.Finish(w.ctx, 401, v.AppendJSON(rt.Begin(w.ctx)))
+	return reply.Of(401)
+}
+
+// JSON403 answers 403 with v.
+func (w RestartW) JSON403(v *Error) rt.Reply {
+	rt.Finish(w.ctx, 403, v.AppendJSON(rt.Begin(w.ctx)))
+	return reply.Of(403)
+}
+
+// JSON409 answers 409 with v.
+func (w RestartW) JSON409(v *Error) rt.Reply {
+	rt.Finish(w.ctx, 409, v.AppendJSON(rt.Begin(w.ctx)))
+	return reply.Of(409)
+}
+
+// JSON500 answers 500 with v.
+func (w RestartW) JSON500(v *Error) rt.Reply {
 	rt.Finish(w.ctx, 500, v.AppendJSON(rt.Begin(w.ctx)))
 	return reply.Of(500)
 }
@@ -1983,6 +2223,62 @@ func (w StreamTrafficW) Stream(run func(s TrafficStream) error) rt.Reply {
 	}))
 }
 
+// UpgradeQuery holds the query parameters of Upgrade.
+type UpgradeQuery struct {
+	// Channel is the parameter channel, auto if absent.
+	Channel Channel
+	// Force is the parameter force.
+	Force bool
+}
+
+// UpgradeW makes the answers of Upgrade.
+type UpgradeW struct {
+	ctx *fasthttp.RequestCtx
+	sv  *rt.Server
+}
+
+// JSON200 answers 200 with v.
+func (w UpgradeW) JSON200(v *Done) rt.Reply {
+	rt.Finish(w.ctx, 200, v.AppendJSON(rt.Begin(w.ctx)))
+	return reply.Of(200)
+}
+
+// JSON200Append answers 200 with the Done that fill appends.
+func (w UpgradeW) JSON200Append(fill func(b []byte) []byte) rt.Reply {
+	rt.Finish(w.ctx, 200, fill(rt.Begin(w.ctx)))
+	return reply.Of(200)
+}
+
+// JSON400 answers 400 with v.
+func (w UpgradeW) JSON400(v *Error) rt.Reply {
+	rt.Finish(w.ctx, 400, v.AppendJSON(rt.Begin(w.ctx)))
+	return reply.Of(400)
+}
+
+// JSON401 answers 401 with v.
+func (w UpgradeW) JSON401(v *Error) rt.Reply {
+	rt.Finish(w.ctx, 401, v.AppendJSON(rt.Begin(w.ctx)))
+	return reply.Of(401)
+}
+
+// JSON403 answers 403 with v.
+func (w UpgradeW) JSON403(v *Error) rt.Reply {
+	rt.Finish(w.ctx, 403, v.AppendJSON(rt.Begin(w.ctx)))
+	return reply.Of(403)
+}
+
+// JSON409 answers 409 with v.
+func (w UpgradeW) JSON409(v *Error) rt.Reply {
+	rt.Finish(w.ctx, 409, v.AppendJSON(rt.Begin(w.ctx)))
+	return reply.Of(409)
+}
+
+// JSON500 answers 500 with v.
+func (w UpgradeW) JSON500(v *Error) rt.Reply {
+	rt.Finish(w.ctx, 500, v.AppendJSON(rt.Begin(w.ctx)))
+	return reply.Of(500)
+}
+
 // UpgradeGeoW makes the answers of UpgradeGeo.
 type UpgradeGeoW struct {
 	ctx *fasthttp.RequestCtx
@@ -2009,6 +2305,42 @@ func (w UpgradeGeoW) JSON403(v *Error) rt.Reply {
 
 // JSON500 answers 500 with v.
 func (w UpgradeGeoW) JSON500(v *Error) rt.Reply {
+	rt.Finish(w.ctx, 500, v.AppendJSON(rt.Begin(w.ctx)))
+	return reply.Of(500)
+}
+
+// UpgradeUIW makes the answers of UpgradeUI.
+type UpgradeUIW struct {
+	ctx *fasthttp.RequestCtx
+	sv  *rt.Server
+}
+
+// JSON200 answers 200 with v.
+func (w UpgradeUIW) JSON200(v *Done) rt.Reply {
+	rt.Finish(w.ctx, 200, v.AppendJSON(rt.Begin(w.ctx)))
+	return reply.Of(200)
+}
+
+// JSON200Append answers 200 with the Done that fill appends.
+func (w UpgradeUIW) JSON200Append(fill func(b []byte) []byte) rt.Reply {
+	rt.Finish(w.ctx, 200, fill(rt.Begin(w.ctx)))
+	return reply.Of(200)
+}
+
+// JSON401 answers 401 with v.
+func (w UpgradeUIW) JSON401(v *Error) rt.Reply {
+	rt.Finish(w.ctx, 401, v.AppendJSON(rt.Begin(w.ctx)))
+	return reply.Of(401)
+}
+
+// JSON403 answers 403 with v.
+func (w UpgradeUIW) JSON403(v *Error) rt.Reply {
+	rt.Finish(w.ctx, 403, v.AppendJSON(rt.Begin(w.ctx)))
+	return reply.Of(403)
+}
+
+// JSON500 answers 500 with v.
+func (w UpgradeUIW) JSON500(v *Error) rt.Reply {
 	rt.Finish(w.ctx, 500, v.AppendJSON(rt.Begin(w.ctx)))
 	return reply.Of(500)
 }
@@ -2162,6 +2494,7 @@ func (o *operations) replaceConfigs(ctx *fasthttp.RequestCtx) {
 	var q ReplaceConfigsQuery
 	args := ctx.QueryArgs()
 	q.Force = string(args.Peek("force")) == "true"
+	q.Reload = string(args.Peek("reload")) == "true"
 	var body ConfigSource
 	if !rt.Body(ctx, &body) {
 		rt.Fail(ctx, 400)
@@ -2179,6 +2512,41 @@ func (o *operations) updateGeo(ctx *fasthttp.RequestCtx) {
 		return
 	}
 	r := o.h.UpdateGeo(ctx, UpdateGeoW{ctx, o.sv})
+	if r.Status() == 0 {
+		rt.Fail(ctx, 500)
+	}
+}
+
+func (o *operations) planConfigs(ctx *fasthttp.RequestCtx) {
+	if !o.sv.Authenticate(ctx, rt.SchemeBearer) && !o.sv.Authenticate(ctx, rt.SchemeTokenQuery) {
+		rt.Fail(ctx, 401)
+		return
+	}
+	var q PlanConfigsQuery
+	args := ctx.QueryArgs()
+	q.Force = string(args.Peek("force")) == "true"
+	var body ConfigSource
+	if !rt.Body(ctx, &body) {
+		rt.Fail(ctx, 400)
+		return
+	}
+	r := o.h.PlanConfigs(ctx, q, &body, PlanConfigsW{ctx, o.sv})
+	if r.Status() == 0 {
+		rt.Fail(ctx, 500)
+	}
+}
+
+func (o *operations) validateConfigs(ctx *fasthttp.RequestCtx) {
+	if !o.sv.Authenticate(ctx, rt.SchemeBearer) && !o.sv.Authenticate(ctx, rt.SchemeTokenQuery) {
+		rt.Fail(ctx, 401)
+		return
+	}
+	var body ConfigSource
+	if !rt.Body(ctx, &body) {
+		rt.Fail(ctx, 400)
+		return
+	}
+	r := o.h.ValidateConfigs(ctx, &body, ValidateConfigsW{ctx, o.sv})
 	if r.Status() == 0 {
 		rt.Fail(ctx, 500)
 	}
@@ -2347,6 +2715,13 @@ func (o *operations) getHealthChecks(ctx *fasthttp.RequestCtx) {
 	}
 }
 
+func (o *operations) getLiveness(ctx *fasthttp.RequestCtx) {
+	r := o.h.GetLiveness(ctx, GetLivenessW{ctx, o.sv})
+	if r.Status() == 0 {
+		rt.Fail(ctx, 500)
+	}
+}
+
 func (o *operations) streamLogs(ctx *fasthttp.RequestCtx) {
 	if !o.sv.Authenticate(ctx, rt.SchemeBearer) && !o.sv.Authenticate(ctx, rt.SchemeTokenQuery) {
 		rt.Fail(ctx, 401)
@@ -2384,6 +2759,17 @@ func (o *operations) streamMemory(ctx *fasthttp.RequestCtx) {
 		return
 	}
 	r := o.h.StreamMemory(ctx, StreamMemoryW{ctx, o.sv})
+	if r.Status() == 0 {
+		rt.Fail(ctx, 500)
+	}
+}
+
+func (o *operations) getMetrics(ctx *fasthttp.RequestCtx) {
+	if !o.sv.Authenticate(ctx, rt.SchemeBearer) && !o.sv.Authenticate(ctx, rt.SchemeTokenQuery) && !o.sv.Authenticate(ctx, rt.SchemeMetricsBearer) && !o.sv.Authenticate(ctx, rt.SchemeMetricsBasic) {
+		rt.Fail(ctx, 401)
+		return
+	}
+	r := o.h.GetMetrics(ctx, GetMetricsW{ctx, o.sv})
 	if r.Status() == 0 {
 		rt.Fail(ctx, 500)
 	}
@@ -2624,11 +3010,18 @@ func (o *operations) testProxy(ctx *fasthttp.RequestCtx) {
 }
 
 func (o *operations) getReadiness(ctx *fasthttp.RequestCtx) {
+	r := o.h.GetReadiness(ctx, GetReadinessW{ctx, o.sv})
+	if r.Status() == 0 {
+		rt.Fail(ctx, 500)
+	}
+}
+
+func (o *operations) restart(ctx *fasthttp.RequestCtx) {
 	if !o.sv.Authenticate(ctx, rt.SchemeBearer) && !o.sv.Authenticate(ctx, rt.SchemeTokenQuery) {
 		rt.Fail(ctx, 401)
 		return
 	}
-	r := o.h.GetReadiness(ctx, GetReadinessW{ctx, o.sv})
+	r := o.h.Restart(ctx, RestartW{ctx, o.sv})
 	if r.Status() == 0 {
 		rt.Fail(ctx, 500)
 	}
@@ -2740,12 +3133,46 @@ func (o *operations) streamTraffic(ctx *fasthttp.RequestCtx) {
 	}
 }
 
+func (o *operations) upgrade(ctx *fasthttp.RequestCtx) {
+	if !o.sv.Authenticate(ctx, rt.SchemeBearer) && !o.sv.Authenticate(ctx, rt.SchemeTokenQuery) {
+		rt.Fail(ctx, 401)
+		return
+	}
+	var q UpgradeQuery
+	args := ctx.QueryArgs()
+	if raw := args.Peek("channel"); len(raw) > 0 {
+		q.Channel = Channel(raw)
+		if !q.Channel.Valid() {
+			rt.Fail(ctx, 400)
+			return
+		}
+	} else {
+		q.Channel = "auto"
+	}
+	q.Force = string(args.Peek("force")) == "true"
+	r := o.h.Upgrade(ctx, q, UpgradeW{ctx, o.sv})
+	if r.Status() == 0 {
+		rt.Fail(ctx, 500)
+	}
+}
+
 func (o *operations) upgradeGeo(ctx *fasthttp.RequestCtx) {
 	if !o.sv.Authenticate(ctx, rt.SchemeBearer) && !o.sv.Authenticate(ctx, rt.SchemeTokenQuery) {
 		rt.Fail(ctx, 401)
 		return
 	}
 	r := o.h.UpgradeGeo(ctx, UpgradeGeoW{ctx, o.sv})
+	if r.Status() == 0 {
+		rt.Fail(ctx, 500)
+	}
+}
+
+func (o *operations) upgradeUI(ctx *fasthttp.RequestCtx) {
+	if !o.sv.Authenticate(ctx, rt.SchemeBearer) && !o.sv.Authenticate(ctx, rt.SchemeTokenQuery) {
+		rt.Fail(ctx, 401)
+		return
+	}
+	r := o.h.UpgradeUI(ctx, UpgradeUIW{ctx, o.sv})
 	if r.Status() == 0 {
 		rt.Fail(ctx, 500)
 	}
@@ -2773,6 +3200,8 @@ func Register(r *router.Router, h Handler, options rt.Options) *rt.Server {
 	r.Handle("GET", "/", o.getHello)
 	r.Handle("GET", "/version", o.getVersion)
 	r.Handle("PUT", "/debug/gc", o.collectGarbage)
+	r.Handle("GET", "/livez", o.getLiveness)
+	r.Handle("GET", "/metrics", o.getMetrics)
 	r.Handle("GET", "/readyz", o.getReadiness)
 	r.Handle("GET", "/logs", o.streamLogs)
 	r.Handle("GET", "/traffic", o.streamTraffic)
@@ -2783,8 +3212,13 @@ func Register(r *router.Router, h Handler, options rt.Options) *rt.Server {
 	slashed.Handle("PATCH", "/configs", o.patchConfigs)
 	r.Handle("PUT", "/configs", o.replaceConfigs)
 	slashed.Handle("PUT", "/configs", o.replaceConfigs)
+	r.Handle("POST", "/configs/validate", o.validateConfigs)
+	r.Handle("POST", "/configs/plan", o.planConfigs)
 	r.Handle("POST", "/configs/geo", o.updateGeo)
 	r.Handle("POST", "/upgrade/geo", o.upgradeGeo)
+	r.Handle("POST", "/upgrade/ui", o.upgradeUI)
+	r.Handle("POST", "/restart", o.restart)
+	r.Handle("POST", "/upgrade", o.upgrade)
 	r.Handle("GET", "/proxies", o.listProxies)
 	slashed.Handle("GET", "/proxies", o.listProxies)
 	r.Handle("DELETE", "/proxies/{name}", o.unfixProxy)
