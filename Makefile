@@ -10,7 +10,7 @@ RACE    := $(shell [ "$$($(GO) env CGO_ENABLED)" = 1 ] && command -v "$$($(GO) e
 .DEFAULT_GOAL := build
 include gen/gen.mk
 
-.PHONY: help run build test unit race arch alloc e2e fuzz fmt lint bench bench-deps bench-quick bench-rules cross check clean
+.PHONY: help run build test unit race arch alloc e2e fuzz fmt lint bench bench-deps bench-quick bench-rules cross packages check clean
 
 help: ## list the targets
 	@grep -hE '^[a-z0-9-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:[^#]*## /\t/' | expand -t 14
@@ -56,9 +56,22 @@ fmt: ## gofumpt
 lint: ## gofumpt, vet, staticcheck, go mod tidy
 	.ci/lint
 
-cross: ## build for every system we support
-	@set -e; for t in linux/amd64 linux/arm64 darwin/arm64 darwin/amd64 windows/amd64; do \
+CROSS ?= linux/amd64 linux/arm64 linux/arm linux/mipsle linux/riscv64 darwin/amd64 darwin/arm64 \
+  freebsd/amd64 freebsd/arm64 windows/amd64 windows/arm64
+cross: ## build for every system we support, and vet where the code differs most
+	@set -e; for t in $(CROSS); do \
 	  echo "build $$t"; GOOS=$${t%/*} GOARCH=$${t#*/} CGO_ENABLED=0 $(GO) build -o /dev/null ./cmd/switchyard; done
+	@set -e; for os in windows darwin; do \
+	  echo "vet $$os"; GOOS=$$os CGO_ENABLED=0 $(GO) vet ./...; done
+
+# The version of a package is that of the last tag: the three kinds agree on no way to write what came after.
+PACKAGE_VERSION ?= $(shell echo '$(VERSION)' | grep -oE '^v?[0-9]+(\.[0-9]+){2}(-(alpha|beta|rc)\.?[0-9]*)?' || echo 0.0.0)
+packages: build ## build a deb, an rpm and an apk in dist; GOARCH=arm64 for another machine
+	cd .ci/tools && GOOS= GOARCH= $(GO) build -o ../bin/nfpm github.com/goreleaser/nfpm/v2/cmd/nfpm
+	mkdir -p dist && rm -f dist/*.deb dist/*.rpm dist/*.apk
+	@set -e; for p in deb rpm apk; do \
+	  PACKAGE_VERSION='$(PACKAGE_VERSION)' PACKAGE_ARCH=$$($(GO) env GOARCH) \
+	    .ci/bin/nfpm package -f cmd/switchyard/nfpm.yaml -p $$p -t dist/; done
 
 bench-deps: ## install the peers that bench measures beside us (Debian)
 	apt-get update -qq && apt-get install -y -qq haproxy squid microsocks unbound dnsmasq-base

@@ -37,9 +37,9 @@ Configuration
 Overrides of the file
   -ext-ctl ADDR      external-controller      (CLASH_OVERRIDE_EXTERNAL_CONTROLLER)
   -ext-ctl-unix PATH external-controller-unix (CLASH_OVERRIDE_EXTERNAL_CONTROLLER_UNIX)
-  -ext-ctl-pipe PATH external-controller-pipe (CLASH_OVERRIDE_EXTERNAL_CONTROLLER_PIPE); not served yet
+  -ext-ctl-pipe PATH external-controller-pipe (CLASH_OVERRIDE_EXTERNAL_CONTROLLER_PIPE); Windows
   -secret WORD       secret                   (CLASH_OVERRIDE_SECRET)
-  -ext-ui DIR        external-ui              (CLASH_OVERRIDE_EXTERNAL_UI_DIR); not served yet
+  -ext-ui DIR        external-ui              (CLASH_OVERRIDE_EXTERNAL_UI_DIR)
 
 Others
   -t                 check the configuration, print all that is wrong with it, and exit
@@ -48,6 +48,7 @@ Others
   convert-ruleset    write a rule set as mrs, or one in mrs as text: see it alone
 
 SAFE_PATHS lists directories beside the home directory that files may be read from.
+NOTIFY_SOCKET names the socket on which systemd is told how the daemon is.
 Signals: SIGHUP reads the configuration again; SIGINT and SIGTERM stop.
 Exit codes: 0 stopped or tested well, 1 the configuration is wrong, 2 the command line is,
 3 it could not start (a port in use, a certificate that cannot be read), 4 it failed later.

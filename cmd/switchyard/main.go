@@ -3,6 +3,7 @@
 package main
 
 import (
+	"context"
 	"errors"
 	"fmt"
 	"io"
@@ -13,6 +14,7 @@ import (
 	"github.com/switchyard-proxy/switchyard/impl"
 	"github.com/switchyard-proxy/switchyard/relay"
 	"github.com/switchyard-proxy/switchyard/relay/config"
+	"github.com/switchyard-proxy/switchyard/relay/handover"
 )
 
 // The exit codes; the help explains them.
@@ -28,10 +30,24 @@ const (
 var version string
 
 func main() {
-	os.Exit(run(os.Args[1:], os.Stdin, os.Stdout, os.Stderr))
+	left, err := handover.Receive()
+	if err != nil {
+		fmt.Fprintln(os.Stderr, "switchyard:", err)
+	}
+	code := hosted(func(ctx context.Context, errOut io.Writer) int {
+		return run(ctx, os.Args[1:], left, os.Stdin, os.Stdout, errOut)
+	})
+	if code != exitOK {
+		left.Failed(fmt.Errorf("it ended with exit code %d", code))
+	}
+	os.Exit(code)
 }
 
-func run(args []string, in io.Reader, out, errOut io.Writer) int {
+// run is the program, until ctx ends. left is what a process before it has left, nil for nothing.
+func run(ctx context.Context, args []string, left *handover.Received, in io.Reader, out, errOut io.Writer) int {
+	if left != nil && left.Text != nil {
+		in = left.Text
+	}
 	if len(args) > 0 && args[0] == "convert-ruleset" {
 		return convert(args[1:], errOut)
 	}
@@ -53,7 +69,7 @@ func run(args []string, in io.Reader, out, errOut io.Writer) int {
 	if f.test {
 		return test(source, out)
 	}
-	return serve(source, out, errOut)
+	return serve(ctx, source, left, out, errOut)
 }
 
 // test prints all that is to be said of the configuration.

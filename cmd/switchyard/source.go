@@ -17,6 +17,7 @@ import (
 type source struct {
 	relay.Source
 	embedded bool
+	piped    bool // from standard input, which can be read once
 }
 
 func (s *source) describe() string {
@@ -49,7 +50,7 @@ func (f *flags) source(in io.Reader) (*source, error) {
 		if s.Text, err = io.ReadAll(in); err != nil {
 			return nil, fmt.Errorf("read standard input: %w", err)
 		}
-		s.Name = "standard input"
+		s.Name, s.piped = "standard input", true
 	case file != "":
 		s.File = file
 	default:
