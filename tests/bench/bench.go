@@ -29,10 +29,14 @@ type sample struct {
 	Peer  string        `json:"peer"`
 	Door  kind          `json:"door"`
 	Round int           `json:"round"`
-	CPU   time.Duration `json:"cpu_ns"`          // of the proxy while the load worked
-	RSS   int64         `json:"rss_bytes"`       // how much it grew
-	FDs   int           `json:"descriptors"`     // how many more it had
-	Fail  string        `json:"error,omitempty"` // why there is nothing else
+	CPU   time.Duration `json:"cpu_ns"`    // of the proxy while the load worked
+	RSS   int64         `json:"rss_bytes"` // how much it grew
+	// Of the API rows: what it has in all, and what it has done meanwhile.
+	Resident int64  `json:"resident_bytes,omitempty"`
+	Allocs   int64  `json:"allocations,omitempty"`
+	Encodes  int64  `json:"encodings,omitempty"`
+	FDs      int    `json:"descriptors"`     // how many more it had
+	Fail     string `json:"error,omitempty"` // why there is nothing else
 	result
 }
 
@@ -41,6 +45,9 @@ type sample struct {
 func (b *bench) measureAll(ctx context.Context) error {
 	for round := range b.plan.Rounds {
 		for _, r := range b.rows {
+			if r.Once && round > 0 {
+				continue
+			}
 			for i := range b.peers {
 				p := b.peers[(i+round)%len(b.peers)]
 				s, ok := b.measure(ctx, p, r)
@@ -68,7 +75,7 @@ func (b *bench) measureAll(ctx context.Context) error {
 // measure takes one sample with a fresh proxy; ok is false when the peer has no door for r.
 func (b *bench) measure(ctx context.Context, p peer, r row) (s sample, ok bool) {
 	s = sample{Row: r.Title, Peer: p.Name}
-	x, err := p.start(ctx, b.dir, setting{origin: b.origin, dns: r.DNS})
+	x, err := p.start(ctx, b.dir, setting{origin: b.origin, dns: r.DNS, api: r.API})
 	if err != nil {
 		s.Fail = err.Error()
 		return s, true
@@ -80,7 +87,7 @@ func (b *bench) measure(ctx context.Context, p peer, r row) (s sample, ok bool) 
 			continue
 		}
 		s.Door = k
-		r.Job.Door = door{Kind: k, Addr: addr, Origin: b.origin}
+		r.Job.Door = door{Kind: k, Addr: addr, Proxy: x.doors[viaSOCKS5], Origin: b.origin}
 		if err := s.take(ctx, x, r.Job); err != nil {
 			s.Fail = err.Error() + x.tail()
 		}
@@ -107,6 +114,10 @@ func (s *sample) take(ctx context.Context, x *proxy, j job) error {
 	if err := l.read(&ready); err != nil {
 		return err
 	}
+	counted, err := x.counts(j.Door)
+	if err != nil {
+		return err
+	}
 	before, err := usageOf(x.cmd.Process.Pid)
 	if err != nil {
 		return err
@@ -125,10 +136,28 @@ func (s *sample) take(ctx context.Context, x *proxy, j job) error {
 	s.CPU = after.cpu - before.cpu
 	s.RSS = after.rss - before.rss
 	s.FDs = after.fds - before.fds
+	n, err := x.counts(j.Door)
+	if err != nil {
+		return err
+	}
+	s.Allocs, s.Encodes, s.Resident = n.allocs-counted.allocs, n.encodes-counted.encodes, after.rss
 	if s.Errors > 0 {
 		s.First += x.tail()
 	}
 	return nil
+}
+
+// counts asks a controller what it has counted; elsewhere there is nothing to ask.
+func (x *proxy) counts(d door) (counts, error) {
+	if d.Kind != viaAPI {
+		return counts{}, nil
+	}
+	c, err := dialAPI(d.Addr.String())
+	if err != nil {
+		return counts{}, err
+	}
+	defer c.c.Close()
+	return c.counts()
 }
 
 // loadProcess is the bench's end of a load process.

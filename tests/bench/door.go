@@ -25,12 +25,14 @@ const (
 	viaReverse kind = "reverse" // plain HTTP, the proxy knows the origin
 	viaDNS     kind = "dns"     // a name server that forwards to the origin
 	viaFakeIP  kind = "fake-ip" // a name server that gives fake addresses
+	viaAPI     kind = "api"     // the controller
 )
 
 // door is a way through one proxy to the origin.
 type door struct {
 	Kind   kind           `json:"kind"`
-	Addr   netip.AddrPort `json:"addr"` // where to connect to
+	Addr   netip.AddrPort `json:"addr"`  // where to connect to
+	Proxy  netip.AddrPort `json:"proxy"` // beside it, SOCKS5 of the same peer
 	Origin addrs          `json:"origin"`
 }
 

@@ -23,6 +23,8 @@ type job struct {
 	Max    int           `json:"max"`       // nor are there more than these
 	Conns  int           `json:"conns"`     // how many work at the same time
 	Size   int64         `json:"size"`      // bytes of a unit, where the load has such
+	Path   string        `json:"path,omitempty"`
+	Flows  int           `json:"flows,omitempty"` // are held open meanwhile
 }
 
 // result is what a load process did. A unit that went wrong is an error, and not a unit.
@@ -52,6 +54,10 @@ func loadNamed(name string) (load, error) {
 		return idle, nil
 	case "dns":
 		return askNames, nil
+	case "api":
+		return apiLoad, nil
+	case "stream":
+		return streamLoad, nil
 	}
 	return nil, fmt.Errorf("unknown load %q", name)
 }

@@ -30,6 +30,7 @@ type setting struct {
 	dir    string // of its own
 	origin addrs
 	dns    kind // of the row
+	api    bool
 }
 
 // peers returns all of them, installed or not.
@@ -100,14 +101,20 @@ func withRules(binary, name string, n int) peer {
 				return nil, nil, err
 			}
 			var b strings.Builder
-			fmt.Fprintf(&b, "mixed-port: %d\nmode: rule\nipv6: false\nlog-level: warning\nexternal-controller: %s\nrules:\n",
-				port[0].Port(), port[1])
-			for i := range n - 1 {
-				fmt.Fprintf(&b, "- DOMAIN-SUFFIX,site%d.example%d.test,REJECT\n", i, i%977)
+			level := "warning"
+			if s.api {
+				level = "debug" // and /debug/vars is there
 			}
-			b.WriteString("- MATCH,DIRECT\n")
+			fmt.Fprintf(&b, "mixed-port: %d\nmode: rule\nipv6: false\nlog-level: %s\nexternal-controller: %s\n",
+				port[0].Port(), level, port[1])
+			if s.api {
+				b.WriteString(apiConfig())
+			} else {
+				b.WriteString(rulesConfig(n))
+			}
 			doors := map[kind]netip.AddrPort{
 				viaSOCKS5: port[0], viaName: port[0], viaCONNECT: port[0], viaProxy: port[0],
+				viaAPI: port[1],
 			}
 			if s.dns != "" {
 				mode := map[kind]string{viaDNS: "redir-host", viaFakeIP: "fake-ip"}[s.dns]
@@ -119,6 +126,17 @@ func withRules(binary, name string, n int) peer {
 			return []string{"-d", s.dir, "-f", file}, doors, err
 		},
 	}
+}
+
+// rulesConfig is n rules, of which the last decides.
+func rulesConfig(n int) string {
+	var b strings.Builder
+	b.WriteString("rules:\n")
+	for i := range n - 1 {
+		fmt.Fprintf(&b, "- DOMAIN-SUFFIX,site%d.example%d.test,REJECT\n", i, i%977)
+	}
+	b.WriteString("- MATCH,DIRECT\n")
+	return b.String()
 }
 
 func haproxy() peer {

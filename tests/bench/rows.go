@@ -15,6 +15,8 @@ type row struct {
 	Group   string // what -only selects
 	Title   string
 	Doors   []kind // in order of preference: the first that a peer has is used
+	API     bool   // Switchyard has much to tell of
+	Once    bool   // in the first round only
 	DNS     kind   // viaDNS or viaFakeIP: Switchyard has DNS too, and answers in this way
 	Job     job    // what the load process does; its Door is filled in for each peer
 	Metrics []metric
@@ -33,7 +35,7 @@ func rows(p plan) []row {
 	if p.Rules {
 		return connectRows(p)
 	}
-	return slices.Concat(bulkRows(p), connectRows(p), httpRows(p), idleRows(p), dnsRows(p))
+	return slices.Concat(bulkRows(p), connectRows(p), httpRows(p), idleRows(p), dnsRows(p), apiRows(p))
 }
 
 func groups(all []row) []string {

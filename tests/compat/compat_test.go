@@ -64,6 +64,8 @@ proxy-groups: [{name: Sel, type: select, proxies: [DIRECT]}]
 rules: ["DOMAIN-SUFFIX,sel.test,Sel", "MATCH,DIRECT"]
 `
 	withDoH = bare + "external-doh-server: /dns-query\n"
+	noPanel = bare + "external-ui: ui\nexternal-ui-url: \"http://127.0.0.1:18081/p/missing.zip\"\n"
+	noUI    = bare + "external-ui-url: \"http://127.0.0.1:18099/ui.zip\"\n"
 	noGeo   = `
 geox-url:
   mmdb: "http://127.0.0.1:18099/none.mmdb"
@@ -92,7 +94,9 @@ var homes = []struct{ samples, config string }{
 	{`configs-get-minimal|group-only-global|rules-empty|providers-(rules-empty|proxies-minimal)`, bare},
 	{`connections-(inbound-user|global-mode)`, withUser},
 	{`connections-(ip-target|resolved-host)`, withLAN},
-	{`doh-absent`, bare},
+	{`doh-absent|noui-.*`, bare},
+	{`upgrade-ui-404`, noPanel},
+	{`upgrade-ui-not-configured`, noUI},
 	{`doh-disabled|dns-query-disabled|cache-fakeip-flush-dns-off`, withDoH},
 	{`connections-fakeip-entry`, fakeIP},
 	{`connections-redirhost-entry|(cache-fakeip-flush|dns-query)-redirhost.*|dns-aaaa-ipv6-disabled`, redirHost},
@@ -322,6 +326,9 @@ func (r *replayer) replay(t *testing.T, name, text string) {
 	if err != nil {
 		t.Errorf("%s: %v", name, err)
 		return
+	}
+	if s.Request.Path == "/restart" { // it ends the connections that are kept
+		http.DefaultClient.CloseIdleConnections()
 	}
 	r.judge(t, s, s.compare(a))
 	if name == "connection-delete-one" || name == "connections-delete-all" {

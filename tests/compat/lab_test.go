@@ -63,6 +63,9 @@ func startHome(t *testing.T, s *servers, config string) *home {
 	h.Daemon = testkit.Start(t, h.text(config))
 	h.BaseURL = "http://" + h.addr("19090") // the log also names the Unix socket
 	h.copyFiles(s.home)
+	if strings.Contains(config, "/p/ui.zip") {
+		h.WaitLog(t, "web panel is updated")
+	}
 	h.loadProviders()
 	h.testNodes()
 	return h
@@ -120,7 +123,7 @@ func (h *home) loadProviders() {
 
 // laterKeys are sections that this version refuses, or leaves out.
 var laterKeys = []string{
-	"sniffer", "tunnels", "listeners", "external-ui", "external-ui-url",
+	"sniffer", "tunnels", "listeners",
 }
 
 // reduce takes out of the lab's configuration what this version has not got.

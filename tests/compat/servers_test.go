@@ -1,6 +1,7 @@
 package compat
 
 import (
+	"archive/zip"
 	"bufio"
 	"bytes"
 	"cmp"
@@ -253,9 +254,29 @@ func (f *files) text(s string) string {
 	return labPort.ReplaceAllStringFunc(s, func(port string) string { return cmp.Or(f.ports[port], port) })
 }
 
+// panel is the archive of a web panel as it was in the lab.
+func panel() []byte {
+	var b bytes.Buffer
+	z := zip.NewWriter(&b)
+	w, err := z.Create("ui-main/index.html")
+	if err == nil {
+		_, err = io.WriteString(w, "<html>ui ok</html>\n")
+	}
+	if err == nil {
+		err = z.Close()
+	}
+	if err != nil {
+		panic(err) // nothing is written but memory
+	}
+	return b.Bytes()
+}
+
 func (f *files) read(name string) ([]byte, error) {
 	f.mu.Lock()
 	defer f.mu.Unlock()
+	if name == "ui.zip" {
+		return panel(), nil
+	}
 	if body, ok := f.other[name]; ok {
 		return []byte(f.text(body)), nil
 	}

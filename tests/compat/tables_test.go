@@ -10,8 +10,6 @@ var later = []struct{ samples, what string }{
 	{`configs-put-payload-proxy-bad-(cipher|uuid)`, "more protocols"},
 	{`configs-put-listener-conflict|configs-put-payload-(listener|tunnel)-.*|connections-(entry-tunnel|udp-entry)`, "listeners and tunnels"},
 	{`configs-patch-(redir|tproxy|ss-config|tun-enable)`, "more inbounds"},
-	{`(ui|noui)-.*`, "the web panel"},
-	{`restart(-.*)?|upgrade-(core|get|ui|unknown).*`, "restart and upgrade"},
 }
 
 // deviations are what is different on purpose: in which samples, what, and why. The first two are
@@ -33,6 +31,7 @@ var deviations = []struct{ samples, what, why string }{
 	{`configs-get.*`, `body\.(tun\.inet[46]-address|tuic-server\.mux-option): missing|body\.tuic-server\.ech-key: added`, "these inbounds come later, in their newer shape"},
 	{`configs-get(-after)?`, `body\.sniffing: false, not true`, "the sniffer comes later"},
 	{`configs-geo-refused|upgrade-geo-refused`, `body\.message: "can't download (ASN|GeoSite) database file: http://127\.0\.0\.1:\d+: dial tcp .*`, "A20: the text says why; of a URL it names the host alone, since the rest may be a secret"},
+	{`upgrade-core-(channel|offline)`, `body\.message: "upgrade: the configuration does not say where releases are: .*`, "releases are signed, and come from where the configuration says"},
 	{`configs-geo-sticky-failure`, `status: 204, not 500: `, "A19: what no rule needs is not updated"},
 	{`configs-put-(asn-refused|geodata-mode-refused|geoip-private-needs-db|geoip-refused|geosite-refused)`, `status: 204, not 400: `, "A18, A20: nothing waits for geo data; rules do not match until theirs is there"},
 	{`configs-put-dns-fallback-geoip`, `status: 204, not 400: `, "A18, A20: nothing waits for geo data; until theirs is there answers are doubted"},
@@ -50,6 +49,7 @@ var deviations = []struct{ samples, what, why string }{
 	{`delay-(bad-scheme|bad-url|close-target|dead-proxy|empty-url|no-url|pass|refused-target|reject|rejectdrop)`, `body\.message: "An error occurred in the delay test: .*", not "An error occurred in the delay test"`, "the text says why"},
 	{`delay-expected-(bad|badrange)|group-delay-bad-expected`, `body\.message: "Body invalid: .*`, "the text says what is invalid"},
 	{`delay-expected-overflow`, `status: 400, not 200: .*`, "A10: no status is 65740"},
+	{`delay-timeout-(32768|60000)`, `status: 200, not 400: .*`, "A8: a timeout is as long as that of a group may be"},
 	{`delay-zero-ms-is-error`, `status: 200, not 503: .*`, "A7: less than a millisecond is one"},
 	{`group-delay-empty-url`, `body\.message: "get delay: all proxies timeout: .*`, "the text says that there was no test"},
 	{`group-delete`, `status: 204, not 405: `, "older descriptions of the family have it"},
@@ -75,5 +75,11 @@ var deviations = []struct{ samples, what, why string }{
 	{`rules-list`, `body\.rules\[\d+\]\.(index|extra): added`, "newer versions of the family have it"},
 	{`storage-get`, `status: 200, not 404: null\s`, "newer versions of the family have it"},
 	{`storage-(delete|put)`, `status: 204, not 404: `, "newer versions of the family have it"},
+	{`ui-head`, `status: 200, not 405: `, "HEAD of a file is answered"},
+	{`ui-post`, `Allow: "GET, HEAD", not "GET"`, "HEAD of a file is answered"},
+	{`ui-index`, `X-Content-Type-Options: "nosniff", not ""`, "no browser guesses what a file of the panel is"},
+	{`upgrade-ui-404`, `body\.message: "can't download file: 404 Not Found", not .*`, "A33: an error page is no archive, and the text says which status came"},
+	{`upgrade-ui-not-configured`, `body\.message: "can't download file: http://127\.0\.0\.1:\d+: dial tcp .*`, "A20: of a URL the text names the host alone; here the archive is elsewhere"},
+	{`ws-logs-structured`, `frame\.fields: .* elements, not .*`, "fields tell what the message is about; there were none"},
 	{`ws-traffic`, `frame\.(up|down)Total: added`, "newer versions of the family have it"},
 }

@@ -26,6 +26,8 @@ geox-url: {mmdb: 'http://127.0.0.1:1/geo', asn: 'http://127.0.0.1:1/geo', geosit
 log-level: debug
 secret: s3cret
 external-doh-server: /dns-query
+external-ui: ui
+external-ui-url: http://127.0.0.1:1/ui.zip
 dns:
   enable: true
   enhanced-mode: fake-ip
@@ -133,32 +135,39 @@ func (d *daemon) do(t *testing.T, method, target, body, authorization string) (s
 // told are the codes of answers of 500 and above that are no fault of the daemon.
 var told = []api.ErrorCode{
 	api.ErrorCodeApplyFailed, api.ErrorCodeUpdateFailed, api.ErrorCodeDNSDisabled, api.ErrorCodeResolveFailed, api.ErrorCodeQueryInvalid,
-	api.ErrorCodeTestFailed, api.ErrorCodeTestTimeout,
+	api.ErrorCodeTestFailed, api.ErrorCodeTestTimeout, api.ErrorCodeUpgradeFailed,
 }
 
 // TestCasesAnswered sends every request made from the contract: a defect is 400, a valid request
 // never is for its form, and nothing is a fault of the daemon.
 func TestCasesAnswered(t *testing.T) {
 	d := startDaemon(t)
-	var first, last []*Operation // what replaces the configuration takes the names that others ask for
+	var first, last, alone []*Operation // what replaces the configuration takes the names that others ask for
 	for _, o := range d.document.Operations {
-		if o.Spec.OperationID == "replaceConfigs" {
+		switch o.Spec.OperationID {
+		case "replaceConfigs":
 			last = append(last, o)
-		} else {
+		case "restart": // ends the connections of others; who connects waits
+			alone = append(alone, o)
+		default:
 			first = append(first, o)
 		}
 	}
-	d.answersCases(t, first)
-	d.answersCases(t, last)
+	d.answersCases(t, first, 4)
+	d.answersCases(t, last, 4)
+	d.answersCases(t, alone, 1)
 }
 
-func (d *daemon) answersCases(t *testing.T, operations []*Operation) {
+func (d *daemon) answersCases(t *testing.T, operations []*Operation, parallel int) {
 	t.Helper()
 	work := make(chan Case)
 	var workers sync.WaitGroup
-	for range 4 {
+	for range parallel {
 		workers.Go(func() {
 			for c := range work {
+				if parallel == 1 {
+					d.http.Transport.(*Checker).Base.(*http.Transport).CloseIdleConnections()
+				}
 				status, e := d.do(t, c.Operation.Method, c.Target, c.Body, "Bearer "+d.Secret)
 				formWrong := status == 400 && e.Code == api.ErrorCodeBodyInvalid
 				fault := status >= 500 && !slices.Contains(told, e.Code)
@@ -188,13 +197,13 @@ func TestUnauthorized(t *testing.T) {
 			"Basic " + d.Secret, "Bearer " + d.Secret + "x",
 		} {
 			status, _ := d.do(t, o.Method, c.Target, c.Body, authorization)
-			if status != 401 {
+			if (status == 401) != o.Guarded() {
 				t.Errorf("%s %s with %q: %d", o.Method, c.Target, authorization, status)
 			}
 		}
 		// A token in the query is for WebSockets alone.
 		path, _, _ := strings.Cut(c.Target, "?")
-		if status, _ := d.do(t, o.Method, path+"?token="+d.Secret, c.Body, ""); status != 401 {
+		if status, _ := d.do(t, o.Method, path+"?token="+d.Secret, c.Body, ""); (status == 401) != o.Guarded() {
 			t.Errorf("%s %s with a token: %d", o.Method, c.Target, status)
 		}
 	}

@@ -36,9 +36,10 @@ func Cases(o *Operation) []Case {
 	}
 	g.add("example", true, "", "", g.body)
 	for _, p := range o.Parameters() {
-		if p.In == openapi3.ParameterInPath {
+		switch p.In {
+		case openapi3.ParameterInPath:
 			g.pathCases(p)
-		} else {
+		case openapi3.ParameterInQuery: // what a header asks for is no matter of form
 			g.queryCases(p)
 		}
 	}

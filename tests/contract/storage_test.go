@@ -96,7 +96,7 @@ func TestStorageTooLarge(t *testing.T) {
 	f(3*most, true, 413, "Body too large")
 }
 
-// TestReadiness asks a daemon that lacks nothing how it is.
+// TestReadiness asks a daemon how it is whose providers and geo data cannot be had.
 func TestReadiness(t *testing.T) {
 	d := startDaemon(t)
 	c, err := client.New(d.BaseURL, client.WithSecret(d.Secret), client.WithHTTPClient(d.http))
@@ -107,7 +107,38 @@ func TestReadiness(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	if r.JSON200 == nil || r.JSON200.Status != api.ReadinessStatusOk || r.JSON200.Components["store"].Status != api.ReadinessStatusOk {
-		t.Errorf("%s", r.Body)
+	if r.JSON200 == nil || r.JSON200.Status != api.ReadinessStatusDegraded {
+		t.Fatalf("%s", r.Body)
+	}
+	f := func(name string, want api.ReadinessStatus) {
+		t.Helper()
+		if got := r.JSON200.Components[name]; got.Status != want || (got.Message != nil) != (want != api.ReadinessStatusOk) {
+			t.Errorf("%s: %+v in %s", name, got, r.Body)
+		}
+	}
+	f("store", api.ReadinessStatusOk)
+	f("listeners", api.ReadinessStatusOk)
+	f("dns", api.ReadinessStatusOk)
+	f("config", api.ReadinessStatusOk)
+	f("planner", api.ReadinessStatusOk)
+	f("proxy-providers", api.ReadinessStatusDegraded)
+	f("rule-providers", api.ReadinessStatusDegraded)
+	f("geo", api.ReadinessStatusDegraded)
+}
+
+// TestLivenessAndMetrics reads the texts by the client.
+func TestLivenessAndMetrics(t *testing.T) {
+	d := startDaemon(t)
+	c, err := client.New(d.BaseURL, client.WithSecret(d.Secret), client.WithHTTPClient(d.http))
+	if err != nil {
+		t.Fatal(err)
+	}
+	live, err := c.GetLivenessWithResponse(t.Context())
+	if err != nil || live.StatusCode() != 200 || string(live.Body) != "ok" {
+		t.Errorf("%+v, %v", live, err)
+	}
+	m, err := c.GetMetricsWithResponse(t.Context())
+	if err != nil || m.StatusCode() != 200 || !strings.Contains(string(m.Body), "\nswitchyard_goroutines ") {
+		t.Errorf("%+v, %v", m, err)
 	}
 }

@@ -86,7 +86,7 @@ func TestCommandLine(t *testing.T) {
 	}
 	f(1, "proxies[0].server: want a host name", "-t", "-f", file("two.yaml", "proxies: [{name: x, type: http, server: 'a b'}]"))
 	f(1, "proxies[0]: a node of type http needs port", "-t", "-f", filepath.Join(dir, "two.yaml"))
-	notes := file("notes.yaml", "external-ui-name: x\nexternal-ui: ui\ntun: {enable: false}\nbind-address: '[::]'\nallow-lan: true\n")
+	notes := file("notes.yaml", "geodata-loader: standard\ngeosite-matcher: hybrid\ntun: {enable: false}\nbind-address: '[::]'\nallow-lan: true\n")
 	if code, out := command(t, nil, "-t", "-f", notes); code != 0 || strings.Count(out, "\n") != 4 {
 		t.Errorf("want 3 lines and the verdict, got %d:\n%s", code, out)
 	}
@@ -96,7 +96,12 @@ func TestCommandLine(t *testing.T) {
 	f(1, "-ext-ctl: error: external-controller: want", "-t", "-f", good, "-ext-ctl", "garbage")
 	f(1, "tls.certificate", "-t", "-d", dir, "-f", file("cert2.yaml", "rules: ['MATCH,none']\nexternal-controller-tls: 127.0.0.1:0\ntls: {certificate: none.pem, private-key: none.pem}\n"))
 	f(1, "tls.certificate", "-t", "-d", dir, "-f", file("cert.yaml", "external-controller-tls: 127.0.0.1:0\ntls: {certificate: none.pem, private-key: none.pem}\n"))
-	f(0, "external-ui: not supported yet, and left out", "-t", "-f", good, "-ext-ui", "ui")
+	f(0, "test is successful", "-t", "-d", dir, "-f", good, "-ext-ui", "ui")
+	f(1, "external-ui: path is not subpath of home directory or SAFE_PATHS", "-t", "-d", dir, "-f", good, "-ext-ui", "/etc")
+	f(1, "want a directory of its own", "-t", "-d", dir, "-f", good, "-ext-ui", ".")
+	f(1, "external-ui-name: want the name of a directory", "-t", "-d", dir, "-f", file("ui.yaml", "external-ui: ui\nexternal-ui-name: ../x\n"))
+	f(1, "ui2.yaml:1:1: error: external-ui: path is not subpath", "-t", "-d", dir, "-f", file("ui2.yaml", "external-ui: ../x\n"))
+	f(1, "ui3.yaml:1:18: error: external-ui-url: want an http or https URL", "-t", "-d", dir, "-f", file("ui3.yaml", "external-ui-url: 'ftp://x/SECRET'\n"))
 
 	if code, out := command(t, []string{"CLASH_CONFIG_FILE=" + bad}, "-t"); code != 1 || !strings.Contains(out, "FOO") {
 		t.Errorf("environment: %d %s", code, out)

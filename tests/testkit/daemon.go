@@ -12,6 +12,7 @@ import (
 	"os"
 	"os/exec"
 	"path/filepath"
+	"regexp"
 	"strings"
 	"sync"
 	"syscall"
@@ -121,8 +122,21 @@ func (d *Daemon) run(t testing.TB, args []string) {
 	d.ended = make(chan error, 1)
 	go func() { d.ended <- d.cmd.Wait() }()
 	t.Cleanup(func() { d.stop(t) })
-	addr := d.WaitLog(t, "RESTful API listening at: ")
-	d.BaseURL = "http://" + strings.Fields(addr)[0]
+	d.BaseURL = "http://" + d.Listening(t, "tcp")
+}
+
+// Listening is where the API listens by kind: tcp, tls or unix.
+func (d *Daemon) Listening(t testing.TB, kind string) (addr string) {
+	t.Helper()
+	said := regexp.MustCompile(`RESTful API listening at: (\S+) kind=` + kind + `\b`)
+	d.waitLog(t, said.String(), func(log string) bool {
+		m := said.FindStringSubmatch(log)
+		if m != nil {
+			addr = m[1]
+		}
+		return m != nil
+	})
+	return addr
 }
 
 // stop ends the daemon as a service manager would.
@@ -172,20 +186,26 @@ func (d *Daemon) PID() int { return d.cmd.Process.Pid }
 func (d *Daemon) Log() string { return d.out.String() }
 
 // WaitLog waits until the log has text, and returns what follows on that line.
-func (d *Daemon) WaitLog(t testing.TB, text string) string {
+func (d *Daemon) WaitLog(t testing.TB, text string) (rest string) {
+	t.Helper()
+	d.waitLog(t, text, func(log string) bool {
+		_, after, ok := strings.Cut(log, text)
+		line, _, whole := strings.Cut(after, "\n")
+		rest = strings.TrimSuffix(strings.TrimSpace(line), `"`)
+		return ok && whole
+	})
+	return rest
+}
+
+// waitLog waits until the log is as has says.
+func (d *Daemon) waitLog(t testing.TB, what string, has func(log string) bool) {
 	t.Helper()
 	deadline := time.After(wait)
-	for {
-		if _, rest, ok := strings.Cut(d.Log(), text); ok {
-			line, _, whole := strings.Cut(rest, "\n")
-			if whole {
-				return strings.TrimSuffix(strings.TrimSpace(line), `"`)
-			}
-		}
+	for !has(d.Log()) {
 		select {
 		case <-d.out.lines:
 		case <-deadline:
-			t.Fatalf("the log never says %q:\n%s", text, d.Log())
+			t.Fatalf("the log never says %q:\n%s", what, d.Log())
 		}
 	}
 }

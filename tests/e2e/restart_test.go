@@ -1,0 +1,150 @@
+package e2e
+
+import (
+	"context"
+	"io"
+	"net"
+	"net/http"
+	"os"
+	"path/filepath"
+	"strconv"
+	"strings"
+	"testing"
+	"time"
+
+	"github.com/switchyard-proxy/switchyard/tests/testkit"
+)
+
+// restartable is a configuration with a listener of each kind.
+func restartable(t *testing.T) (config, dns string) {
+	t.Helper()
+	dns = "127.0.0.1:" + strconv.Itoa(testkit.FreePort(t))
+	return plain + `
+external-controller-unix: controller.sock
+dns: {enable: true, listen: "` + dns + `", nameserver: ["rcode://success"]}
+proxy-groups: [{name: G, type: select, proxies: [DIRECT, REJECT]}]
+`, dns
+}
+
+// waitFor waits until the log has text n times.
+func waitFor(t *testing.T, log func() string, text string, n int) {
+	t.Helper()
+	for deadline := time.Now().Add(20 * time.Second); strings.Count(log(), text) < n; time.Sleep(5 * time.Millisecond) {
+		if time.Now().After(deadline) {
+			t.Fatalf("the log has not %q %d times:\n%s", text, n, log())
+		}
+	}
+}
+
+const serves = "RESTful API listening at: 127.0.0.1"
+
+// TestRestart restarts the daemon three times while clients come: none is refused, and it is one process.
+func TestRestart(t *testing.T) {
+	config, dns := restartable(t)
+	d := testkit.Start(t, config)
+	d.BaseURL = "http://127.0.0.1" + strings.Fields(d.WaitLog(t, serves))[0]
+	mustDo(t, d, "PUT", "/proxies/G", `{"name":"REJECT"}`, 204)
+	mustDo(t, d, "PATCH", "/configs", `{"mode":"direct"}`, 204)
+	h := startHammer(t)
+	h.socks(d.Mixed)
+	h.api(d.BaseURL)
+	h.proxied(d.Mixed, "http://"+page(t)+"/")
+	h.dns(dns)
+	for n := range 3 {
+		h.turn(50)
+		if got := mustDo(t, d, "POST", "/restart", `{"path":"","payload":""}`, 200); got != `{"status":"ok"}`+"\n" {
+			t.Errorf("%q", got)
+		}
+		waitFor(t, d.Log, serves, n+2)
+	}
+	h.turn(50)
+	h.end()
+	if got := mustDo(t, d, "GET", "/proxies/G", "", 200); !strings.Contains(got, `"now":"REJECT"`) {
+		t.Error(got)
+	}
+	if got := mustDo(t, d, "GET", "/configs", "", 200); !strings.Contains(got, `"mode":"rule"`) {
+		t.Error("what was patched is still there")
+	}
+	local := &http.Client{Transport: &http.Transport{DisableKeepAlives: true, DialContext: func(context.Context, string, string) (net.Conn, error) {
+		return net.Dial("unix", filepath.Join(d.Home, "controller.sock"))
+	}}}
+	if err := fetchOK(local, "http://localhost/version"); err != nil {
+		t.Error(err)
+	}
+	if status, message := storeOf(t, d); status != "ok" {
+		t.Error(message)
+	}
+	left, err := os.ReadDir("/proc/" + strconv.Itoa(d.PID()) + "/fd")
+	if err == nil && len(left) > 40 {
+		t.Errorf("%d descriptors", len(left))
+	}
+}
+
+// TestRestartEndsTunnels: what lives has a second.
+func TestRestartEndsTunnels(t *testing.T) {
+	d := testkit.Start(t, plain)
+	ln, err := net.Listen("tcp", "127.0.0.1:0")
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer ln.Close()
+	go func() {
+		if c, err := ln.Accept(); err == nil {
+			defer c.Close()
+			_, _ = io.Copy(c, c)
+		}
+	}()
+	c := connect(t, d.Mixed, ln.Addr().String())
+	mustDo(t, d, "POST", "/restart", "", 200)
+	if _, err := io.WriteString(c, "still there"); err != nil {
+		t.Error(err)
+	}
+	if b, err := io.ReadAll(c); string(b) != "still there" {
+		t.Errorf("%q, %v", b, err)
+	}
+	waitFor(t, d.Log, serves, 2)
+	connect(t, d.Mixed, strings.TrimPrefix(d.BaseURL, "http://"))
+}
+
+// TestRestartOfBrokenConfiguration: a daemon that would not start again goes on.
+func TestRestartOfBrokenConfiguration(t *testing.T) {
+	d := testkit.Start(t, plain)
+	if err := os.WriteFile(d.File, []byte("mode: sideways\n"), 0o600); err != nil {
+		t.Fatal(err)
+	}
+	if got := mustDo(t, d, "POST", "/restart", "", 400); !strings.Contains(got, `"code":"config_invalid"`) {
+		t.Error(got)
+	}
+	if err := os.Remove(d.File); err != nil {
+		t.Fatal(err)
+	}
+	mustDo(t, d, "POST", "/restart", "", 400)
+	mustDo(t, d, "GET", "/version", "", 200)
+}
+
+// TestRestartMovesPorts: what the file says by then holds, on the same port too.
+func TestRestartMovesPorts(t *testing.T) {
+	d := testkit.Start(t, plain)
+	text, err := os.ReadFile(d.File)
+	if err != nil {
+		t.Fatal(err)
+	}
+	_, port, _ := net.SplitHostPort(d.Mixed)
+	restart := func(times int, more string) {
+		t.Helper()
+		if err := os.WriteFile(d.File, []byte(string(text)+more), 0o600); err != nil {
+			t.Fatal(err)
+		}
+		mustDo(t, d, "POST", "/restart", "", 200)
+		waitFor(t, d.Log, serves, times)
+		if err := exchange("tcp", "127.0.0.2:"+port, "\x05\x01\x00", "\x05\x00"); err != nil {
+			t.Error(err)
+		}
+	}
+	restart(2, "allow-lan: true\n") // with the sockets of loopback beside
+	if err := exchange("tcp", "127.0.0.1:"+port, "\x05\x01\x00", "\x05\x00"); err != nil {
+		t.Error(err)
+	}
+	restart(3, "allow-lan: true\nbind-address: 127.0.0.2\n")
+	waitFor(t, d.Log, "what was handed over is not needed any more", 4) // TCP and UDP, of both addresses
+}
