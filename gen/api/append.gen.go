@@ -2028,7 +2028,8 @@ func (v *DelayMap) AppendJSON(b []byte) []byte {
 	{
 		first := true
 		b = append(b, '{')
-		for _, k := range rt.Sorted(*p) {
+		var room [8]string
+		for _, k := range rt.Sorted(room[:], *p) {
 			if !first {
 				b = append(b, ',')
 			}
@@ -4027,7 +4028,8 @@ func (v *Proxy) AppendJSON(b []byte) []byte {
 		{
 			first := true
 			b = append(b, '{')
-			for _, k := range rt.Sorted(*p) {
+			var room [8]string
+			for _, k := range rt.Sorted(room[:], *p) {
 				if !first {
 					b = append(b, ',')
 				}
@@ -4294,7 +4296,8 @@ func (v *ProxyMap) AppendJSON(b []byte) []byte {
 		{
 			first := true
 			b = append(b, '{')
-			for _, k := range rt.Sorted(*p) {
+			var room [8]string
+			for _, k := range rt.Sorted(room[:], *p) {
 				if !first {
 					b = append(b, ',')
 				}
@@ -4593,7 +4596,8 @@ func (v *ProxyProviderMap) AppendJSON(b []byte) []byte {
 		{
 			first := true
 			b = append(b, '{')
-			for _, k := range rt.Sorted(*p) {
+			var room [8]string
+			for _, k := range rt.Sorted(room[:], *p) {
 				if !first {
 					b = append(b, ',')
 				}
@@ -4675,7 +4679,8 @@ func (v *Readiness) AppendJSON(b []byte) []byte {
 		{
 			first := true
 			b = append(b, '{')
-			for _, k := range rt.Sorted(*p) {
+			var room [8]string
+			for _, k := range rt.Sorted(room[:], *p) {
 				if !first {
 					b = append(b, ',')
 				}
@@ -5770,7 +5775,8 @@ func (v *RuleProviderMap) AppendJSON(b []byte) []byte {
 		{
 			first := true
 			b = append(b, '{')
-			for _, k := range rt.Sorted(*p) {
+			var room [8]string
+			for _, k := range rt.Sorted(room[:], *p) {
 				if !first {
 					b = append(b, ',')
 				}
@@ -5836,7 +5842,8 @@ func (v *RuleSwitches) AppendJSON(b []byte) []byte {
 	{
 		first := true
 		b = append(b, '{')
-		for _, k := range rt.Sorted(*p) {
+		var room [8]string
+		for _, k := range rt.Sorted(room[:], *p) {
 			if !first {
 				b = append(b, ',')
 			}

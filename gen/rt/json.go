@@ -67,9 +67,9 @@ func appendEscaped(b []byte, c byte) []byte {
 	return append(b, '\\', 'u', '0', '0', hexDigits[c>>4], hexDigits[c&0xf])
 }
 
-// Sorted are the keys of m in their order.
-func Sorted[E any](m map[string]E) []string {
-	keys := make([]string, 0, len(m))
+// Sorted are the keys of m in their order. It uses the room of keys, as far as that goes.
+func Sorted[E any](keys []string, m map[string]E) []string {
+	keys = keys[:0]
 	for k := range m {
 		keys = append(keys, k)
 	}
