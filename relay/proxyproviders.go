@@ -131,6 +131,7 @@ func (b *builder) newProxyProvider(c *config.ProxyProvider) *proxyProvider {
 	if r.store != nil {
 		settings.Memory = r.store.Memory()
 	}
+	settings.Open, settings.Replace = b.Config.Paths.Open, replaceIn(b.Config.Paths)
 	switch c.Type {
 	case "http":
 		settings.Kind = provider.HTTP

@@ -125,6 +125,7 @@ func (b *builder) newProvider(c *config.RuleProvider) *ruleProvider {
 	if r.store != nil {
 		settings.Memory = r.store.Memory()
 	}
+	settings.Open, settings.Replace = b.Config.Paths.Open, replaceIn(b.Config.Paths)
 	switch c.Type {
 	case "http":
 		settings.Kind = provider.HTTP

@@ -15,8 +15,10 @@ import (
 type Source struct {
 	Paths config.Paths
 	File  string // "" for none
-	Text  []byte // the configuration itself, where there is no file
-	Name  string // what Text is called in messages
+	// Fenced is that a client names File: it must be where Paths allows.
+	Fenced bool
+	Text   []byte // the configuration itself, where there is no file
+	Name   string // what Text is called in messages
 	// Override, where set, lets the command line have the last word.
 	Override func(*config.Config)
 }
@@ -29,7 +31,7 @@ func (s *Source) Read() (*config.Config, config.Diagnostics, error) {
 	name, text := s.Name, s.Text
 	if s.File != "" {
 		var err error
-		if name, text, err = readFile(s.File); err != nil {
+		if name, text, err = s.readFile(); err != nil {
 			return nil, nil, err
 		}
 	}
@@ -67,9 +69,13 @@ func (s *Source) override(c *config.Config) config.Diagnostics {
 	return diags
 }
 
-// readFile reads a configuration file. Errors name the file and quote nothing of it.
-func readFile(path string) (name string, text []byte, err error) {
-	f, err := os.Open(path)
+// readFile reads the configuration file. Errors name the file and quote nothing of it.
+func (s *Source) readFile() (name string, text []byte, err error) {
+	open := os.Open
+	if s.Fenced {
+		open = s.Paths.Open
+	}
+	f, err := open(s.File)
 	if err != nil {
 		return "", nil, &config.PathError{Text: err.Error()}
 	}
@@ -79,11 +85,11 @@ func readFile(path string) (name string, text []byte, err error) {
 	case err != nil:
 		return "", nil, &config.PathError{Text: err.Error()}
 	case len(text) == 0:
-		return "", nil, &config.PathError{Text: fmt.Sprintf("configuration file %s is empty", path)}
+		return "", nil, &config.PathError{Text: fmt.Sprintf("configuration file %s is empty", s.File)}
 	case len(text) > maxFile:
-		return "", nil, &config.PathError{Text: fmt.Sprintf("configuration file %s is larger than %d MiB", path, maxFile>>20)}
+		return "", nil, &config.PathError{Text: fmt.Sprintf("configuration file %s is larger than %d MiB", s.File, maxFile>>20)}
 	}
-	return path, text, nil
+	return s.File, text, nil
 }
 
 // Reload reads the source again and applies it, the controller's settings too. A bug that a file brings
@@ -155,10 +161,7 @@ func (r *Relay) parse(path, payload string) (*config.Config, config.Diagnostics,
 		}
 		return nil, nil, &config.PathError{Text: err.Error()}
 	}
-	if err := config.Regular(resolved); err != nil {
-		return nil, nil, err
-	}
-	s := Source{Paths: r.source.Paths, File: resolved}
+	s := Source{Paths: r.source.Paths, File: resolved, Fenced: true}
 	return s.Read()
 }
 

@@ -12,6 +12,7 @@ import (
 	"sync"
 
 	"github.com/switchyard-proxy/switchyard/relay/config"
+	"github.com/switchyard-proxy/switchyard/relay/fetch"
 	"github.com/switchyard-proxy/switchyard/relay/geo"
 	"github.com/switchyard-proxy/switchyard/relay/provider"
 	"github.com/switchyard-proxy/switchyard/relay/state"
@@ -104,6 +105,24 @@ func (b *builder) alone(p *place, path string) bool {
 	}
 	b.files[path] = p
 	return true
+}
+
+// replaceIn writes files where paths allows, and nowhere else whatever links come in the way.
+func replaceIn(paths config.Paths) func(path string, data []byte) error {
+	return func(path string, data []byte) error {
+		root, name, err := paths.Root(path)
+		switch {
+		case err != nil:
+			return err
+		case root == nil:
+			return fetch.Replace(path, data)
+		}
+		defer root.Close()
+		if err := fetch.ReplaceIn(root, name, data); err != nil {
+			return fmt.Errorf("write %s: %w", path, errors.Unwrap(err))
+		}
+		return nil
+	}
 }
 
 // free says why a file cannot be a provider's: it is one of the daemon's own, which a list must not overwrite

@@ -2,10 +2,10 @@
 package rt
 
 import (
-	"slices"
 	"bytes"
 	"encoding/json"
 	"errors"
+	"slices"
 	"strconv"
 	"strings"
 	"time"

@@ -23,7 +23,7 @@ func (s *Source[T]) read() (o outcome, written time.Time) {
 		s.seen = seen
 		s.mu.Unlock()
 		var err error
-		if body, written, err = readFile(s.c.Path); err != nil {
+		if body, written, err = s.readFile(); err != nil {
 			return failed(err), time.Time{}
 		}
 	}
@@ -34,9 +34,9 @@ func (s *Source[T]) read() (o outcome, written time.Time) {
 	return outcome{at: now, changed: changed}, written
 }
 
-// readFile reads a file and says when it was written.
-func readFile(path string) (body []byte, written time.Time, err error) {
-	f, written, err := open(path)
+// readFile reads the file and says when it was written.
+func (s *Source[T]) readFile() (body []byte, written time.Time, err error) {
+	f, written, err := s.open()
 	if err != nil {
 		return nil, time.Time{}, err
 	}
@@ -47,7 +47,7 @@ func readFile(path string) (body []byte, written time.Time, err error) {
 	}
 	n, err := whole.ReadFrom(io.LimitReader(f, MaxSize+1))
 	if err == nil && n > MaxSize {
-		err = tooLarge(path)
+		err = tooLarge(s.c.Path)
 	}
 	if err != nil {
 		return nil, time.Time{}, err
@@ -79,9 +79,9 @@ func (s *Source[T]) news() bool {
 	return s.state.Err != nil || s.seen != LookAt(s.c.Path) || s.state.TriedAt.Sub(s.seen.written) < moment
 }
 
-// sumFile is the sum of a file's content.
-func sumFile(path string) (string, error) {
-	f, _, err := open(path)
+// sumFile is the sum of the file's content.
+func (s *Source[T]) sumFile() (string, error) {
+	f, _, err := s.open()
 	if err != nil {
 		return "", err
 	}
@@ -99,19 +99,36 @@ func sumOf(b []byte) string {
 	return hex.EncodeToString(h[:])
 }
 
-// open opens a regular file. It looks before it opens, because a named pipe would block it.
-func open(path string) (f *os.File, written time.Time, err error) {
-	st, err := os.Stat(path)
-	switch {
-	case err != nil:
-		return nil, time.Time{}, err
-	case !st.Mode().IsRegular():
-		return nil, time.Time{}, fmt.Errorf("%s is not a regular file", path)
-	case st.Size() > MaxSize:
-		return nil, time.Time{}, tooLarge(path)
+// open opens the file, a regular one. It looks before it opens, because a named pipe would block it.
+func (s *Source[T]) open() (f *os.File, written time.Time, err error) {
+	st, err := os.Stat(s.c.Path)
+	if err == nil {
+		err = fits(s.c.Path, st)
 	}
-	f, err = os.Open(path)
-	return f, st.ModTime(), err
+	if err != nil {
+		return nil, time.Time{}, err
+	}
+	if f, err = s.c.Open(s.c.Path); err != nil {
+		return nil, time.Time{}, err
+	}
+	if st, err = f.Stat(); err == nil { // it may be another by now
+		err = fits(s.c.Path, st)
+	}
+	if err != nil {
+		_ = f.Close()
+		return nil, time.Time{}, err
+	}
+	return f, st.ModTime(), nil
+}
+
+func fits(path string, st os.FileInfo) error {
+	switch {
+	case !st.Mode().IsRegular():
+		return fmt.Errorf("%s is not a regular file", path)
+	case st.Size() > MaxSize:
+		return tooLarge(path)
+	}
+	return nil
 }
 
 func tooLarge(path string) error { return fmt.Errorf("%s is larger than %d bytes", path, MaxSize) }

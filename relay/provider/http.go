@@ -27,7 +27,7 @@ type record struct {
 
 // loadKept takes the kept file.
 func (s *Source[T]) loadKept() outcome {
-	body, written, err := readFile(s.c.Path)
+	body, written, err := s.readFile()
 	if errors.Is(err, fs.ErrNotExist) {
 		return outcome{}
 	}
@@ -81,7 +81,7 @@ func (s *Source[T]) have() fetch.Validators {
 
 // isKept says whether the file holds the body that the value is from.
 func (s *Source[T]) isKept() bool {
-	sum, err := sumFile(s.c.Path)
+	sum, err := s.sumFile()
 	return err == nil && sum == s.sum
 }
 
@@ -91,7 +91,7 @@ func (s *Source[T]) keep(resp *fetch.Response) error {
 	if s.isKept() {
 		err = s.touch()
 	} else {
-		err = fetch.Replace(s.c.Path, resp.Body)
+		err = s.c.Replace(s.c.Path, resp.Body)
 	}
 	if err != nil {
 		return err

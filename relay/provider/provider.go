@@ -5,6 +5,7 @@ package provider
 import (
 	"context"
 	"log/slog"
+	"os"
 	"sync"
 	"time"
 
@@ -38,7 +39,10 @@ type Config[T any] struct {
 	Kind Kind
 	// Path is the file that is read. For HTTP it is where the last good body is kept, and no other
 	// source's; the file's time says when that body was last known to be the newest.
-	Path     string
+	Path string
+	// Open and Replace are how Path is read and written; nil: os.Open and fetch.Replace.
+	Open     func(path string) (*os.File, error)
+	Replace  func(path string, data []byte) error
 	Interval time.Duration // between refreshes of HTTP and File; 0: never by itself
 	// Get downloads, HTTP only. It is called by one goroutine at a time.
 	Get func(ctx context.Context, have fetch.Validators) (*fetch.Response, error)
@@ -100,6 +104,12 @@ type Source[T any] struct {
 func New[T any](c Config[T]) *Source[T] {
 	if c.Log == nil {
 		c.Log = slog.New(slog.DiscardHandler)
+	}
+	if c.Open == nil {
+		c.Open = os.Open
+	}
+	if c.Replace == nil {
+		c.Replace = fetch.Replace
 	}
 	if c.Now == nil {
 		c.Now = time.Now

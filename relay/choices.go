@@ -3,11 +3,88 @@ package relay
 import (
 	"cmp"
 	"context"
+	"fmt"
 	"sync"
 
 	"github.com/switchyard-proxy/switchyard/relay/group"
 	"github.com/switchyard-proxy/switchyard/relay/outbound"
 )
+
+// Select makes member the choice of the group called name, or pins it, and remembers it where the
+// configuration says so. A change of the configuration comes before it or after it, and keeps it.
+func (r *Relay) Select(name, member string) error {
+	r.retest(name, member)
+	r.applying.Lock()
+	defer r.applying.Unlock()
+	now := r.current.Load()
+	var err error
+	switch g := now.Outbounds[name].(type) {
+	case *group.Select:
+		err = g.Select(member)
+	case group.Pinner:
+		err = g.Pin(member)
+	default:
+		err = fmt.Errorf("group %q: %w", name, group.ErrNoMember)
+	}
+	if err == nil {
+		r.interrupts.poke()
+		r.remember(now, name, member)
+	}
+	return err
+}
+
+// Unpin lets a group choose by itself again; known is false for one that always does, or never.
+func (r *Relay) Unpin(name string) (known bool) {
+	r.applying.Lock()
+	defer r.applying.Unlock()
+	now := r.current.Load()
+	g, ok := now.Outbounds[name].(group.Pinner)
+	if !ok {
+		return false
+	}
+	g.Unpin()
+	r.interrupts.poke()
+	r.remember(now, name, "")
+	return true
+}
+
+// remember stores a choice. It is made by then; where it cannot be stored now the store keeps trying, and
+// its health says so.
+func (r *Relay) remember(now *Running, name, member string) {
+	if now.Config.Profile.StoreSelected {
+		_ = r.store.Select(name, member)
+	}
+}
+
+// recall makes the stored choices once they can be read, where they could not when the groups were built.
+// What somebody has chosen since then stays.
+func (r *Relay) recall() {
+	r.applying.Lock()
+	defer r.applying.Unlock()
+	if !r.unread {
+		return
+	}
+	stored, err := r.store.Selections()
+	if err != nil {
+		return // the store calls again
+	}
+	r.unread = false
+	defer r.interrupts.poke()
+	now := r.current.Load()
+	if !now.Config.Profile.StoreSelected {
+		return
+	}
+	for _, g := range now.Groups {
+		w, ok := g.(group.Wisher)
+		member, known := stored[g.Info().Name]
+		if !ok || !known {
+			continue
+		}
+		if _, chosen := w.Wish(); !chosen {
+			w.SetWish(member)
+		}
+	}
+}
 
 // lostPins are the groups that have lost their pin with the member it was of, until the store forgets it too.
 type lostPins struct {
