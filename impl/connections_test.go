@@ -42,12 +42,8 @@ func TestReadersShareSnapshots(t *testing.T) {
 	var got atomic.Int64
 	begun.Add(readers)
 	stop := make(chan struct{})
-	for i := range readers {
-		open := overSocket
-		if i%2 == 1 {
-			open = overLines
-		}
-		next := open(t, url, path)
+	for range readers {
+		next := overSocket(t, url, path)
 		all.Go(func() {
 			read := func() bool {
 				b, err := next()

@@ -6,6 +6,7 @@ import (
 	"crypto/tls"
 	"errors"
 	"fmt"
+	"io"
 	"net"
 	"net/netip"
 	"os"
@@ -77,15 +78,9 @@ func (ch *change) listen(next *config.Config) error {
 		}
 	}
 	if addr := next.Controller.TLSAddr; addr != "" {
-		cert, err := certificate(next)
-		if err != nil {
+		if err := ch.tls(addr, next); err != nil {
 			return fmt.Errorf("external-controller-tls: %w", err)
 		}
-		l, err := ch.tcp("tls", addr)
-		if err != nil {
-			return fmt.Errorf("external-controller-tls: %w", err)
-		}
-		ch.certs = append(ch.certs, func() { l.cert.Store(cert) })
 	}
 	if path := unixPath(next); path != "" {
 		if err := ch.unix(path, next.Paths.Home); err != nil {
@@ -97,6 +92,28 @@ func (ch *change) listen(next *config.Config) error {
 			return fmt.Errorf("external-controller-pipe: %w", err)
 		}
 	}
+	return nil
+}
+
+// tls keeps or binds the TLS listener, and reads its certificate unless that is to stay.
+func (ch *change) tls(addr string, next *config.Config) error {
+	var cert *tls.Certificate
+	for e, l := range ch.c.live {
+		if e.kind == "tls" && next.Controller.Kept {
+			cert = l.cert.Load()
+		}
+	}
+	if cert == nil {
+		var err error
+		if cert, err = certificate(next); err != nil {
+			return err
+		}
+	}
+	l, err := ch.tcp("tls", addr)
+	if err != nil {
+		return err
+	}
+	ch.certs = append(ch.certs, func() { l.cert.Store(cert) })
 	return nil
 }
 
@@ -176,6 +193,9 @@ func certificate(c *config.Config) (*tls.Certificate, error) {
 	return &pair, nil
 }
 
+// maxPEM bounds a certificate or a key, in bytes: what is behind is not read.
+const maxPEM = 1 << 20
+
 func pem(c *config.Config, name, text string) ([]byte, error) {
 	if text == "" {
 		return nil, fmt.Errorf("%s is missing", name)
@@ -183,14 +203,12 @@ func pem(c *config.Config, name, text string) ([]byte, error) {
 	if strings.Contains(text, "-----BEGIN") {
 		return []byte(text), nil
 	}
-	path, err := c.Paths.Resolve(text)
+	f, err := c.Paths.Open(text)
 	if err != nil {
 		return nil, fmt.Errorf("%s: %w", name, err)
 	}
-	if err := config.Regular(path); err != nil {
-		return nil, fmt.Errorf("%s: %w", name, err)
-	}
-	b, err := os.ReadFile(path)
+	defer f.Close()
+	b, err := io.ReadAll(io.LimitReader(f, maxPEM))
 	if err != nil {
 		return nil, fmt.Errorf("%s: %w", name, err)
 	}

@@ -50,6 +50,31 @@ func (r *Relay) apply(c *config.Config, off map[int]bool) (err error) {
 	return x.commit(c)
 }
 
+// Try says whether c could be applied, by acquiring what it needs, and giving that up again. What runs does not
+// notice.
+func (r *Relay) Try(c *config.Config) (err error) {
+	r.applying.Lock()
+	defer r.applying.Unlock()
+	if err := c.Validate().Err(); err != nil {
+		return err
+	}
+	prev := r.current.Load()
+	judge := newJudge(r.source)
+	next, err := judge.build(quiet(c), nil, nil)
+	defer func() { judge.discard(next, nil) }()
+	if err != nil {
+		return err
+	}
+	x := &transaction{relay: r, prev: prev, next: next, step: "build"}
+	defer func() {
+		if v := recover(); v != nil {
+			err = r.bug(x.step, v)
+		}
+		x.abort()
+	}()
+	return x.prepare(c)
+}
+
 // prepare acquires what c needs, beside what runs.
 func (x *transaction) prepare(c *config.Config) error {
 	r := x.relay
@@ -81,23 +106,38 @@ func (x *transaction) prepare(c *config.Config) error {
 	return err
 }
 
-// commit makes the change. Nothing in it can fail, but by a bug.
+// commit makes the change. Nothing in it can fail, but by a bug: until next runs that ends the change, and
+// afterwards one step of it.
 func (x *transaction) commit(c *config.Config) (err error) {
 	r, prev, next := x.relay, x.prev, x.next
-	x.resolving.adopt()
-	r.use(next)
-	r.signs.applied()
-	x.step, x.late = "commit", true
-	r.hub.SetLevel(logLevel(c.LogLevel))
-	next.switchCounters(prev)
-	r.sources.follow(prev, next)
-	r.geo.forgive()
-	r.geo.wake()
-	if prev == nil || prev.panel != next.panel || prev.Config.Controller.UIURL != c.Controller.UIURL {
-		r.panels.wake()
+	x.step = "commit"
+	err = r.finish(x.step, func() {
+		r.use(next, func() {
+			x.late = true
+			x.resolving.adopt()
+		})
+	})
+	if !x.late {
+		return err
+	}
+	steps := []func(){
+		r.signs.applied,
+		func() { r.hub.SetLevel(logLevel(c.LogLevel)) },
+		func() { next.switchCounters(prev) },
+		func() { r.sources.follow(prev, next) },
+		r.geo.forgive,
+		r.geo.wake,
+		func() {
+			if prev == nil || prev.panel != next.panel || prev.Config.Controller.UIURL != c.Controller.UIURL {
+				r.panels.wake()
+			}
+		},
 	}
 	for _, change := range x.changes {
-		err = errors.Join(err, r.finish(x.step, change.Commit))
+		steps = append(steps, change.Commit)
+	}
+	for _, step := range steps {
+		err = errors.Join(err, r.finish(x.step, step))
 	}
 	if len(c.Rules) > largeSet {
 		debug.FreeOSMemory() // reading it took several times what is kept

@@ -2,7 +2,10 @@ package relay
 
 import (
 	"bytes"
+	"errors"
+	"fmt"
 	"log/slog"
+	"net"
 	"net/http"
 	"net/http/httptest"
 	"os"
@@ -154,5 +157,36 @@ func TestGroupsFilterOnce(t *testing.T) {
 	}
 	if got := membersOf(r, "G"); got != "b" || wanted != 0 {
 		t.Errorf("%s, %d wants", got, wanted)
+	}
+}
+
+// TestTry acquires what a configuration needs, says what fails, and leaves nothing behind.
+func TestTry(t *testing.T) {
+	home := t.TempDir()
+	r, apply := runProviders(t, home, new(bytes.Buffer))
+	if err := apply("mode: rule"); err != nil {
+		t.Fatal(err)
+	}
+	busy, err := net.Listen("tcp", "127.0.0.1:0")
+	if err != nil {
+		t.Fatal(err)
+	}
+	try := func() error {
+		c, _ := config.Parse("f", fmt.Appendf(nil, "socks-port: %d", busy.Addr().(*net.TCPAddr).Port))
+		c.Paths = config.Paths{Home: home}
+		return r.Try(c)
+	}
+	var step *StepError
+	if err := try(); !errors.As(err, &step) || step.Step != "inbounds" {
+		t.Errorf("%v", err)
+	}
+	busy.Close()
+	for range 2 { // what the first has bound is free again
+		if err := try(); err != nil {
+			t.Error(err)
+		}
+	}
+	if r.Config().SocksPort != 0 {
+		t.Error("it was applied")
 	}
 }

@@ -215,6 +215,7 @@ func (r *Relay) Patch(expected func(revision string) bool, change func(c *config
 	}
 	c := now.Config.Clone()
 	c.Changed()
+	c.Controller.Kept = true
 	if err := change(c); err != nil {
 		return err
 	}
@@ -228,11 +229,12 @@ func (r *Relay) expect(now *Running, expected func(revision string) bool) error 
 	return nil
 }
 
-// use makes next what runs.
-func (r *Relay) use(next *Running) {
+// use makes next what runs. late is called when that cannot be given up any more.
+func (r *Relay) use(next *Running, late func()) {
 	r.gathering.Lock()
 	defer r.gathering.Unlock()
 	next.gather()
+	late()
 	r.engine.Use(next.snapshot)
 	r.interrupts.follow(r.current.Swap(next), next)
 	r.watch(next)

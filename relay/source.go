@@ -170,6 +170,7 @@ func (r *Relay) parse(path, payload string) (*config.Config, config.Diagnostics,
 func keepSettings(c, running *config.Config, force bool) {
 	c.Controller, c.TLS.Certificate, c.TLS.PrivateKey = running.Controller, running.TLS.Certificate, running.TLS.PrivateKey
 	c.Upgrade = running.Upgrade // or who may use the API could have any program run
+	c.Controller.Kept = true
 	if force {
 		return
 	}

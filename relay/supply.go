@@ -155,6 +155,9 @@ func (b *builder) free(path string) error {
 			return fmt.Errorf("%s is a file of the daemon's own", path)
 		}
 	}
+	if panel, err := b.Config.Panel(); err == nil && panel.Holds(path) {
+		return fmt.Errorf("%s is in the directory of the web panel, where everybody can read it", path)
+	}
 	if strings.HasSuffix(path, compiled) {
 		return fmt.Errorf("a name that ends in %s is that of a compiled set", compiled)
 	}

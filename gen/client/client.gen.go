@@ -182,7 +182,7 @@ type ClientInterface interface {
 
 	// ValidateConfigsWithBody Check a configuration
 	//
-	// Says all that is wrong with the configuration in `payload`, else in the file at `path`, else in the file the daemon was started with, as the flag `-t` does. Nothing is opened, written or downloaded, and nothing that runs is touched.
+	// Says all that is wrong with the configuration in `payload`, else in the file at `path`, else in the file the daemon was started with, as the flag `-t` does: as one that it would start with, the controller's settings included, which `PUT /configs` leaves as they are. Nothing is opened, written or downloaded, and nothing that runs is touched.
 	//
 	// Takes any type of body and a specified content type.
 	//
@@ -191,7 +191,7 @@ type ClientInterface interface {
 
 	// ValidateConfigs Check a configuration
 	//
-	// Says all that is wrong with the configuration in `payload`, else in the file at `path`, else in the file the daemon was started with, as the flag `-t` does. Nothing is opened, written or downloaded, and nothing that runs is touched.
+	// Says all that is wrong with the configuration in `payload`, else in the file at `path`, else in the file the daemon was started with, as the flag `-t` does: as one that it would start with, the controller's settings included, which `PUT /configs` leaves as they are. Nothing is opened, written or downloaded, and nothing that runs is touched.
 	//
 	// Takes a body of the `application/json` content type.
 	//
@@ -731,7 +731,7 @@ func (c *Client) PlanConfigs(ctx context.Context, params *PlanConfigsParams, bod
 
 // ValidateConfigsWithBody Check a configuration
 //
-// Says all that is wrong with the configuration in `payload`, else in the file at `path`, else in the file the daemon was started with, as the flag `-t` does. Nothing is opened, written or downloaded, and nothing that runs is touched.
+// Says all that is wrong with the configuration in `payload`, else in the file at `path`, else in the file the daemon was started with, as the flag `-t` does: as one that it would start with, the controller's settings included, which `PUT /configs` leaves as they are. Nothing is opened, written or downloaded, and nothing that runs is touched.
 //
 // Takes any type of body and a specified content type.
 //
@@ -750,7 +750,7 @@ func (c *Client) ValidateConfigsWithBody(ctx context.Context, contentType string
 
 // ValidateConfigs Check a configuration
 //
-// Says all that is wrong with the configuration in `payload`, else in the file at `path`, else in the file the daemon was started with, as the flag `-t` does. Nothing is opened, written or downloaded, and nothing that runs is touched.
+// Says all that is wrong with the configuration in `payload`, else in the file at `path`, else in the file the daemon was started with, as the flag `-t` does: as one that it would start with, the controller's settings included, which `PUT /configs` leaves as they are. Nothing is opened, written or downloaded, and nothing that runs is touched.
 //
 // Takes a body of the `application/json` content type.
 //
@@ -3763,7 +3763,7 @@ type ClientWithResponsesInterface interface {
 
 	// ValidateConfigsWithBodyWithResponse Check a configuration
 	//
-	// Says all that is wrong with the configuration in `payload`, else in the file at `path`, else in the file the daemon was started with, as the flag `-t` does. Nothing is opened, written or downloaded, and nothing that runs is touched.
+	// Says all that is wrong with the configuration in `payload`, else in the file at `path`, else in the file the daemon was started with, as the flag `-t` does: as one that it would start with, the controller's settings included, which `PUT /configs` leaves as they are. Nothing is opened, written or downloaded, and nothing that runs is touched.
 	//
 	// Takes any type of body and a specified content type, and returns a wrapper object for the known response body format(s).
 	//
@@ -3772,7 +3772,7 @@ type ClientWithResponsesInterface interface {
 
 	// ValidateConfigsWithResponse Check a configuration
 	//
-	// Says all that is wrong with the configuration in `payload`, else in the file at `path`, else in the file the daemon was started with, as the flag `-t` does. Nothing is opened, written or downloaded, and nothing that runs is touched.
+	// Says all that is wrong with the configuration in `payload`, else in the file at `path`, else in the file the daemon was started with, as the flag `-t` does: as one that it would start with, the controller's settings included, which `PUT /configs` leaves as they are. Nothing is opened, written or downloaded, and nothing that runs is touched.
 	//
 	// Takes a body of the `application/json` content type, and returns a wrapper object for the known response body format(s).
 	//
@@ -7519,7 +7519,7 @@ func (c *ClientWithResponses) PlanConfigsWithResponse(ctx context.Context, param
 
 // ValidateConfigsWithBodyWithResponse Check a configuration
 //
-// Says all that is wrong with the configuration in `payload`, else in the file at `path`, else in the file the daemon was started with, as the flag `-t` does. Nothing is opened, written or downloaded, and nothing that runs is touched.
+// Says all that is wrong with the configuration in `payload`, else in the file at `path`, else in the file the daemon was started with, as the flag `-t` does: as one that it would start with, the controller's settings included, which `PUT /configs` leaves as they are. Nothing is opened, written or downloaded, and nothing that runs is touched.
 //
 // Takes any type of body and a specified content type, and returns a wrapper object for the known response body format(s).
 //
@@ -7534,7 +7534,7 @@ func (c *ClientWithResponses) ValidateConfigsWithBodyWithResponse(ctx context.Co
 
 // ValidateConfigsWithResponse Check a configuration
 //
-// Says all that is wrong with the configuration in `payload`, else in the file at `path`, else in the file the daemon was started with, as the flag `-t` does. Nothing is opened, written or downloaded, and nothing that runs is touched.
+// Says all that is wrong with the configuration in `payload`, else in the file at `path`, else in the file the daemon was started with, as the flag `-t` does: as one that it would start with, the controller's settings included, which `PUT /configs` leaves as they are. Nothing is opened, written or downloaded, and nothing that runs is touched.
 //
 // Takes a body of the `application/json` content type, and returns a wrapper object for the known response body format(s).
 //

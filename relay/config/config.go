@@ -132,6 +132,8 @@ type Controller struct {
 	UI           string `key:"external-ui"`
 	UIName       string `key:"external-ui-name"`
 	UIURL        string `key:"external-ui-url" check:"url" secret:"yes"`
+	// Kept says that these settings, and the certificate, are those that run: files they name are not read again.
+	Kept bool
 }
 
 // CORS says which web pages may use the API.

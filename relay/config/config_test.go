@@ -44,6 +44,9 @@ func TestDiagnostics(t *testing.T) {
 	f("mixd-port: 1", `f:1:1: warning: mixd-port: unknown key (did you mean "mixed-port"?)`)
 	f("x-mine: &a {type: direct}\nproxies: [{<<: *a, name: n}]", "")
 	// Two ports cannot be one.
+	f("socks-port: 81\nexternal-controller: 127.0.0.1:81", "f:2:1: error: external-controller: port 81 is that of socks-port already")
+	f("socks-port: 81\nexternal-controller: 192.0.2.1:81", "")
+	f("external-controller: ':81'\ndns: {enable: true, listen: '127.0.0.1:81', nameserver: [192.0.2.1]}", "f:2:21: error: dns.listen: port 81 is that of external-controller already")
 	f("port: 80\nsocks-port: 80", "f:2:1: error: socks-port: port 80 is that of port already")
 	// What later versions build is refused by name when it is on.
 	f("sniffer: {enable: true}\ntun: {enable: false}",

@@ -46,6 +46,9 @@ func (c *Config) Panel() (Panel, error) {
 	return Panel{Dir: dir, Name: strings.Trim(c.Controller.UIName, "/")}, nil
 }
 
+// Holds says whether a file, by its path without links, is in the directory: everybody can read it there.
+func (p Panel) Holds(path string) bool { return inside(p.Dir, path) }
+
 // checkPanel judges the name of the panel's directory, which is below another one.
 func (c *Config) checkPanel(d *decoder) {
 	const key = "external-ui-name"

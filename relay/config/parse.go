@@ -109,6 +109,7 @@ func (c *Config) check(d *decoder) {
 	c.checkHosts(d)
 	c.checkDNS(d, names)
 	c.checkGeneral(d)
+	c.checkPorts(d)
 	c.checkPanel(d)
 	c.checkSupport(d)
 }

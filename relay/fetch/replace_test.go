@@ -69,3 +69,45 @@ func only(t *testing.T, dir, name string) {
 		t.Errorf("%v, %v", entries, err)
 	}
 }
+
+// TestReplaceIn shows that no link leads out of the root, neither in place of a directory nor of the file.
+func TestReplaceIn(t *testing.T) {
+	dir, outside := t.TempDir(), t.TempDir()
+	root, err := os.OpenRoot(dir)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer root.Close()
+	for _, name := range []string{"file", "a/b/file"} {
+		for _, text := range []string{"old", "new"} {
+			if err := ReplaceIn(root, name, []byte(text)); err != nil {
+				t.Fatal(err)
+			}
+			if b, err := os.ReadFile(filepath.Join(dir, name)); err != nil || string(b) != text {
+				t.Fatalf("%q, %v", b, err)
+			}
+		}
+	}
+	only(t, filepath.Join(dir, "a", "b"), "file")
+	if err := os.Symlink(outside, filepath.Join(dir, "link")); err != nil {
+		t.Skip(err)
+	}
+	if err := os.WriteFile(filepath.Join(outside, "kept"), nil, 0o600); err != nil {
+		t.Fatal(err)
+	}
+	if err := os.Symlink(filepath.Join(outside, "kept"), filepath.Join(dir, "a", "link")); err != nil {
+		t.Fatal(err)
+	}
+	for _, name := range []string{"link/file", "link/c/file", "link/kept", "../file"} {
+		if err := ReplaceIn(root, name, []byte("x")); err == nil {
+			t.Errorf("%s is written", name)
+		}
+	}
+	if err := ReplaceIn(root, "a/link", []byte("x")); err != nil { // the link is replaced
+		t.Error(err)
+	}
+	only(t, outside, "kept")
+	if b, err := os.ReadFile(filepath.Join(outside, "kept")); err != nil || len(b) > 0 {
+		t.Errorf("%q, %v", b, err)
+	}
+}

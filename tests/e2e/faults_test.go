@@ -226,8 +226,8 @@ func TestFaults(t *testing.T) {
 			yaml: with("external-controller", fmt.Sprintf("external-controller: 127.0.0.1:%d\nport: %d", busyTCP, fresh)),
 		},
 		{
-			name: "a port that two of its own want", step: "controller", want: "address already in use",
-			yaml: strings.Replace(tls("cert.pem", "key.pem"), "external-controller-tls: 127.0.0.1:0", "external-controller-tls: "+strings.TrimPrefix(b.BaseURL, "http://"), 1),
+			name: "a port that another's TLS wants", step: "controller", want: "address already in use",
+			yaml: strings.Replace(tls("cert.pem", "key.pem"), "external-controller-tls: 127.0.0.1:0", fmt.Sprintf("external-controller-tls: 127.0.0.1:%d", busyTCP), 1),
 		},
 		{
 			name: "a file where the Unix socket should be", step: "controller", want: "is there already and no socket",
@@ -283,7 +283,6 @@ func (b *bystander) tries(t *testing.T, f *fault) {
 	path := filepath.Join(t.TempDir(), "config.yaml")
 	yaml := strings.NewReplacer( // its good ports are in use
 		"external-controller: "+strings.TrimPrefix(b.BaseURL, "http://"), "external-controller: 127.0.0.1:0",
-		"external-controller-tls: "+strings.TrimPrefix(b.BaseURL, "http://"), fmt.Sprintf("external-controller-tls: 127.0.0.1:%d", takenTCP(t)),
 		"mixed-port: "+b.Mixed[strings.LastIndex(b.Mixed, ":")+1:]+"\n", "mixed-port: 0\n",
 	).Replace(f.yaml)
 	if f.step != "dns" {
