@@ -10,7 +10,7 @@ RACE    := $(shell [ "$$($(GO) env CGO_ENABLED)" = 1 ] && command -v "$$($(GO) e
 .DEFAULT_GOAL := build
 include gen/gen.mk
 
-.PHONY: help run build test unit race arch alloc e2e fuzz fmt lint bench bench-deps bench-quick bench-rules cross packages check clean
+.PHONY: help run build test unit race arch alloc e2e soak fuzz fmt lint bench bench-deps bench-quick bench-rules cross packages check clean
 
 help: ## list the targets
 	@grep -hE '^[a-z0-9-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:[^#]*## /\t/' | expand -t 14
@@ -42,6 +42,10 @@ alloc: ## the allocation guards alone
 e2e: ## the built binary over real sockets
 	$(GO) test ./tests/e2e
 
+SOAKTIME ?= 2m
+soak: ## everything at once for SOAKTIME, race-built; then nothing of it may be left
+	SOAKTIME=$(SOAKTIME) $(GO) test $(RACE) -count=1 -v -timeout 0 ./tests/soak
+
 FUZZTIME ?= 20s
 fuzz: ## every fuzz target for FUZZTIME each
 	@set -e; for pkg in $$($(GO) list $(PKGS)); do \
@@ -56,13 +60,15 @@ fmt: ## gofumpt
 lint: ## gofumpt, vet, staticcheck, go mod tidy
 	.ci/lint
 
+# Type-checking finds what differs; a cold build of one target takes a minute, so only two are linked.
 CROSS ?= linux/amd64 linux/arm64 linux/arm linux/mipsle linux/riscv64 darwin/amd64 darwin/arm64 \
   freebsd/amd64 freebsd/arm64 windows/amd64 windows/arm64
-cross: ## build for every system we support, and vet where the code differs most
-	@set -e; for t in $(CROSS); do \
+CROSS_BUILD ?= darwin/amd64 windows/amd64
+cross: ## check for every system we support; CROSS_BUILD='$(CROSS)' builds for all of them
+	cd .ci/tools && $(GO) build -o ../bin/cross ./cross
+	.ci/bin/cross $(CROSS)
+	@set -e; for t in $(CROSS_BUILD); do \
 	  echo "build $$t"; GOOS=$${t%/*} GOARCH=$${t#*/} CGO_ENABLED=0 $(GO) build -o /dev/null ./cmd/switchyard; done
-	@set -e; for os in windows darwin; do \
-	  echo "vet $$os"; GOOS=$$os CGO_ENABLED=0 $(GO) vet ./...; done
 
 # The version of a package is that of the last tag: the three kinds agree on no way to write what came after.
 PACKAGE_VERSION ?= $(shell echo '$(VERSION)' | grep -oE '^v?[0-9]+(\.[0-9]+){2}(-(alpha|beta|rc)\.?[0-9]*)?' || echo 0.0.0)
