@@ -21,10 +21,10 @@ var lone = [...]string{"Authorization", "Content-Length", "Host", "Origin", "Tra
 func isClear(lines []byte) bool {
 	var seen [len(lone)]bool
 	framed := false
-	for len(lines) > 0 && lines[0] != '\r' {
+	for len(lines) > 0 && string(lines) != "\r\n" {
 		line, rest, ok := bytes.Cut(lines, []byte("\r\n"))
 		name, _, named := bytes.Cut(line, []byte(":"))
-		if !ok || !named || bytes.IndexByte(line, '\n') >= 0 || bytes.ContainsAny(name, " \t") {
+		if !ok || !named || bytes.ContainsAny(line, "\r\n") || bytes.ContainsAny(name, " \t") {
 			return false
 		}
 		for i, word := range lone {

@@ -66,7 +66,7 @@ func (n *nodesText) of(all []outbound.Outbound, count uint64, write func([]byte,
 	if len(all) > 0 {
 		list = weak.Make(&all[0])
 	}
-	if n.last != nil && n.last.list == list && n.last.count == count {
+	if l := n.last; l != nil && l.list == list && len(l.ends) == len(all) && l.count == count {
 		return n.last
 	}
 	j := &nodesJSON{list: list, count: count, ends: make([]int, len(all))}

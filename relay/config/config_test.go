@@ -228,7 +228,7 @@ func TestLabConfig(t *testing.T) {
 			t.Errorf("%s", d)
 		}
 	}
-	if len(diags) < 5 {
+	if len(diags) < 4 {
 		t.Errorf("only %d things to say", len(diags))
 	}
 }

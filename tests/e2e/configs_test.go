@@ -133,8 +133,8 @@ error 3:9 rules[0]: `)
 	// What would be opened, downloaded and written is not.
 	f(asPayload(`
 mixed-port: 1
-external-controller: 0.0.0.0:1
-dns: {enable: true, listen: '127.0.0.1:1', nameserver: [1.1.1.1], enhanced-mode: fake-ip}
+external-controller: 0.0.0.0:2
+dns: {enable: true, listen: '127.0.0.1:3', nameserver: [1.1.1.1], enhanced-mode: fake-ip}
 profile: {store-fake-ip: true}
 rule-providers: {a: {type: http, behavior: domain, url: 'http://127.0.0.1:1/x'}}
 proxy-providers: {a: {type: http, url: 'http://127.0.0.1:1/y'}}

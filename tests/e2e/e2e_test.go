@@ -187,6 +187,29 @@ func connect(t *testing.T, proxy, target string) net.Conn {
 	return c
 }
 
+// echo is a server that says what it hears.
+func echo(t *testing.T) (addr string) {
+	t.Helper()
+	ln, err := net.Listen("tcp", "127.0.0.1:0")
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() { _ = ln.Close() })
+	go func() {
+		for {
+			c, err := ln.Accept()
+			if err != nil {
+				return
+			}
+			go func() {
+				_, _ = io.Copy(c, c)
+				_ = c.Close()
+			}()
+		}
+	}()
+	return ln.Addr().String()
+}
+
 // TestSelect switches a group by curl and by the SDK; flows follow, and a restart remembers.
 func TestSelect(t *testing.T) {
 	one, two := upstream(t, "one"), upstream(t, "two")

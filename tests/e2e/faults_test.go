@@ -97,29 +97,6 @@ rules: ['MATCH,G']
 	return b
 }
 
-// echo is a server that says what it hears.
-func echo(t *testing.T) (addr string) {
-	t.Helper()
-	ln, err := net.Listen("tcp", "127.0.0.1:0")
-	if err != nil {
-		t.Fatal(err)
-	}
-	t.Cleanup(func() { _ = ln.Close() })
-	go func() {
-		for {
-			c, err := ln.Accept()
-			if err != nil {
-				return
-			}
-			go func() {
-				_, _ = io.Copy(c, c)
-				_ = c.Close()
-			}()
-		}
-	}()
-	return ln.Addr().String()
-}
-
 // look is all that a change which fails leaves alone.
 func (b *bystander) look(t *testing.T) string {
 	t.Helper()
