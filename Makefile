@@ -25,8 +25,10 @@ test: gen-check unit race ## everything that must hold: drift, unit, contract, e
 	@[ -n "$(RACE)" ] || echo "note: no cgo or no C compiler: the race detector did not run"
 	@command -v curl >/dev/null 2>&1 || echo "note: no curl: tests that use it as a witness were skipped"
 
-unit: ## every test, once, with allocation guards
-	$(GO) test -shuffle=on $(PKGS)
+# Tests that run the daemon take minutes: where the race detector works they run under it alone.
+DAEMON = /tests/(e2e|compat|contract|browser)$$
+unit: ## every test, with allocation guards; with the race detector those of the daemon are left to it
+	$(GO) test -shuffle=on $(if $(RACE),$$($(GO) list $(PKGS) | grep -vE '$(DAEMON)'),$(PKGS))
 
 race: ## every test under the race detector, where it works
 ifneq ($(RACE),)
