@@ -4,6 +4,7 @@ import (
 	"errors"
 	"net"
 	"os"
+	"syscall"
 
 	"golang.org/x/sys/unix"
 )
@@ -55,6 +56,13 @@ func deafen(fd int) {
 		{Code: unix.BPF_RET | unix.BPF_K, K: 1 << 18}, // all of it
 	}
 	_ = unix.SetsockoptSockFprog(fd, unix.SOL_SOCKET, unix.SO_ATTACH_FILTER, &unix.SockFprog{Len: uint16(len(filter)), Filter: &filter[0]})
+}
+
+// mute is deafen for a socket that is about to listen, and unmute takes it back.
+func mute(raw syscall.RawConn) { _ = onFD(raw, func(fd int) error { deafen(fd); return nil }) }
+
+func unmute(raw syscall.RawConn) {
+	_ = onFD(raw, func(fd int) error { return unix.SetsockoptInt(fd, unix.SOL_SOCKET, unix.SO_DETACH_FILTER, 0) })
 }
 
 // fromFD makes a connection of a descriptor, which it owns.

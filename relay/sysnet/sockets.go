@@ -4,8 +4,6 @@ import (
 	"errors"
 	"net"
 	"os"
-	"slices"
-	"strings"
 	"sync"
 	"sync/atomic"
 	"syscall"
@@ -15,8 +13,10 @@ import (
 // Socket is a listening socket as one process describes it to the next.
 type Socket struct {
 	Network   string // "tcp", "udp" or "unix"
+	Owner     string // who asked for it; see Options
 	Asked     string // the address that was asked for, whose port may be 0
 	Bound     string // the address that it has
+	File      string // of a Unix socket, which file its path led to when it was bound
 	Multipath bool   // multipath TCP was asked for
 	FD        int
 }
@@ -26,12 +26,14 @@ type Socket struct {
 // in the kernel, for this process or the next. The zero value is ready, and so is nil, where nothing is left or
 // held. It must not be copied.
 type Sockets struct {
-	mu     sync.Mutex
-	left   []Socket
-	open   map[*held]struct{}
-	shut   atomic.Bool
-	given  atomic.Bool
-	opened chan struct{} // closed when the gate opens; made when it shuts
+	mu       sync.Mutex
+	left     []Socket
+	open     map[*held]struct{}
+	shut     atomic.Bool
+	given    atomic.Bool
+	borrowed atomic.Bool   // what was left is still another's
+	onOwn    []func()      // what is done to sockets once they are ours
+	opened   chan struct{} // closed when the gate opens; made when it shuts
 }
 
 // held is one open socket.
@@ -40,6 +42,7 @@ type held struct {
 	socket   Socket
 	raw      syscall.RawConn
 	deadline func(time.Time) error // of accepting and reading
+	adopted  bool                  // it was left by another process
 
 	over  atomic.Bool // deadline has passed for good
 	ended chan struct{}
@@ -49,84 +52,9 @@ type held struct {
 // longAgo is a deadline that ends what waits.
 var longAgo = time.Unix(1, 0)
 
-// Inherit takes the sockets that another process has left. The descriptors that are no sockets as described are
-// closed, and returned.
-func (s *Sockets) Inherit(list []Socket) (refused []Socket) {
-	s.mu.Lock()
-	defer s.mu.Unlock()
-	for _, k := range list {
-		if err := verify(k); err != nil {
-			refused = append(refused, k)
-			closeFD(k.FD)
-			continue
-		}
-		s.left = append(s.left, k)
-	}
-	return refused
-}
-
-// Left says whether a socket was left for an address and nobody has asked for it yet.
-func (s *Sockets) Left(network, asked string) bool {
-	if s == nil {
-		return false
-	}
-	s.mu.Lock()
-	defer s.mu.Unlock()
-	return slices.ContainsFunc(s.left, func(k Socket) bool { return k.Network == network && k.Asked == asked })
-}
-
-// CloseLeft closes what was left and nobody has asked for, and returns it.
-func (s *Sockets) CloseLeft() []Socket {
-	s.mu.Lock()
-	defer s.mu.Unlock()
-	left := s.left
-	s.left = nil
-	for _, k := range left {
-		closeFD(k.FD)
-	}
-	return left
-}
-
-// take gives the descriptor that was left for an address.
-func (s *Sockets) take(network, asked string, multipath bool) (k Socket, ok bool) {
-	if s == nil {
-		return k, false
-	}
-	s.mu.Lock()
-	defer s.mu.Unlock()
-	i := slices.IndexFunc(s.left, func(k Socket) bool {
-		return k.Network == network && k.Asked == asked && k.Multipath == multipath
-	})
-	if i < 0 {
-		return k, false
-	}
-	k = s.left[i]
-	s.left = slices.Delete(s.left, i, i+1)
-	return k, true
-}
-
-// share lets another socket bind beside those that were left with the port of addr, until they close.
-func (s *Sockets) share(network, addr string) (shared bool) {
-	if s == nil {
-		return false
-	}
-	_, port, err := net.SplitHostPort(addr)
-	if err != nil {
-		return false
-	}
-	s.mu.Lock()
-	defer s.mu.Unlock()
-	for _, k := range s.left {
-		if k.Network == network && strings.HasSuffix(k.Bound, ":"+port) {
-			shared = shareFD(k.FD) == nil || shared
-		}
-	}
-	return shared
-}
-
-// hold lists a socket that is open.
-func (s *Sockets) hold(k Socket, raw syscall.RawConn, deadline func(time.Time) error) *held {
-	h := &held{all: s, socket: k, raw: raw, deadline: deadline, ended: make(chan struct{})}
+// hold lists a socket that is open. adopted is that another process has left it.
+func (s *Sockets) hold(k Socket, adopted bool, raw syscall.RawConn, deadline func(time.Time) error) *held {
+	h := &held{all: s, socket: k, adopted: adopted, raw: raw, deadline: deadline, ended: make(chan struct{})}
 	if s == nil {
 		return h
 	}
@@ -165,7 +93,7 @@ func (s *Sockets) Open() {
 	}
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	if s.given.Load() || !s.shut.Load() {
+	if s.given.Load() || s.borrowed.Load() || !s.shut.Load() {
 		return
 	}
 	for h := range s.open {
@@ -205,6 +133,30 @@ func (s *Sockets) Copies() ([]Socket, error) {
 	return list, nil
 }
 
+// HasUnix says whether a Unix socket that is open is the one that path leads to.
+func (s *Sockets) HasUnix(path string) bool {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	for h := range s.open {
+		if k := h.socket; k.Network == "unix" && k.Bound == path && fileID(path) == k.File {
+			return true
+		}
+	}
+	return false
+}
+
+// Ports are those of the sockets that are open and have one.
+func (s *Sockets) Ports() (ports []string) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	for h := range s.open {
+		if _, port, err := net.SplitHostPort(h.socket.Bound); err == nil && h.socket.Network != "unix" {
+			ports = append(ports, port)
+		}
+	}
+	return ports
+}
+
 // CloseAll closes the descriptors of list.
 func CloseAll(list []Socket) {
 	for _, k := range list {
@@ -233,6 +185,11 @@ func (h *held) again(err error) bool {
 
 // isShut says whether what waits in the queue is not ours.
 func (h *held) isShut() bool { return h.all != nil && h.all.shut.Load() }
+
+// isOthers says whether the socket goes on in another process when it closes here.
+func (h *held) isOthers() bool {
+	return h.all != nil && (h.all.given.Load() || h.adopted && h.all.borrowed.Load())
+}
 
 // interrupt ends what waits, for good.
 func (h *held) interrupt() {

@@ -10,6 +10,8 @@ import (
 
 func verify(Socket) error { return errors.ErrUnsupported }
 
+func fileID(string) string { return "" }
+
 func closeFD(int) {}
 
 func shareFD(int) error { return errors.ErrUnsupported }

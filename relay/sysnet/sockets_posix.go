@@ -46,12 +46,23 @@ func verify(k Socket) error {
 	switch {
 	case bound != want || isUnix != (k.Network == "unix"):
 		return errNotIt
+	case isUnix && fileID(bound) != k.File: // clients of the path would not come here
+		return errNotIt
 	case k.Network == "udp" && kind == unix.SOCK_DGRAM:
 		return nil
 	case k.Network != "udp" && stream:
 		return nil
 	}
 	return errNotIt
+}
+
+// fileID tells the file at path from one that is there at another time; "" is that nothing is there.
+func fileID(path string) string {
+	var st unix.Stat_t
+	if err := unix.Lstat(path, &st); err != nil {
+		return ""
+	}
+	return fmt.Sprint(st.Dev, st.Ino, st.Mtim.Nano()) // numbers of files are used again at once
 }
 
 func closeFD(fd int) { _ = unix.Close(fd) }
@@ -84,7 +95,7 @@ func adoptListener(k Socket, o Options) (net.Listener, error) {
 	}
 	raw, err := tcp.SyscallConn()
 	if err == nil {
-		err = o.renew(raw)
+		err = o.Sockets.whenOwn(func() error { return o.renew(raw) })
 	}
 	if err != nil {
 		_ = ln.Close()

@@ -8,6 +8,8 @@ import (
 	"net"
 	"os"
 	"path/filepath"
+	"runtime"
+	"strings"
 	"syscall"
 	"testing"
 	"time"
@@ -108,6 +110,19 @@ func TestSocketsChangeHands(t *testing.T) {
 	}
 }
 
+// atGate waits until n goroutines wait for a gate to open: one that was about to accept when it shut may still do so.
+func atGate(t *testing.T, n int) {
+	t.Helper()
+	b := make([]byte, 1<<20)
+	deadline := time.Now().Add(5 * time.Second)
+	for strings.Count(string(b[:runtime.Stack(b, true)]), "(*held).pass(") < n {
+		if time.Now().After(deadline) {
+			t.Fatal("somebody does not come to the gate")
+		}
+		runtime.Gosched()
+	}
+}
+
 // TestShutAndOpen: what waited is served when the gate opens again.
 func TestShutAndOpen(t *testing.T) {
 	leak.Check(t)
@@ -136,6 +151,7 @@ func TestShutAndOpen(t *testing.T) {
 	for range 3 {
 		all.Shut()
 		all.Shut()
+		atGate(t, 2)
 		for _, at := range []net.Addr{tcp.Addr(), udp.LocalAddr()} {
 			c, err := net.Dial(at.Network(), at.String())
 			if err != nil {

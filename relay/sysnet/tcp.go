@@ -24,6 +24,8 @@ type Options struct {
 	ReusePort bool   // SO_REUSEPORT from the start
 	KeepAlive KeepAlive
 
+	// Owner tells those apart who listen, so that each gets its own socket of those that were left.
+	Owner string
 	// Sockets keeps account of those that listen, and has what a process before this one has left. nil: there is
 	// none.
 	Sockets *Sockets
@@ -115,10 +117,10 @@ type TCPListener struct {
 
 // ListenTCP binds addr, an IP or nothing before the port: ":80" is every address of both families.
 func ListenTCP(addr string, o Options) (*TCPListener, error) {
-	ln, err := listenTCP(addr, o)
+	ln, adopted, err := listenTCP(addr, o)
 	if errors.Is(err, syscall.EADDRINUSE) && o.Sockets.share("tcp", addr) {
 		o.ReusePort = true
-		ln, err = listenTCP(addr, o)
+		ln, adopted, err = listenTCP(addr, o)
 	}
 	if err != nil {
 		return nil, bindError(addr, err)
@@ -129,18 +131,27 @@ func ListenTCP(addr string, o Options) (*TCPListener, error) {
 		_ = l.Close()
 		return nil, err
 	}
-	k := Socket{Network: "tcp", Asked: addr, Bound: l.Addr().String(), Multipath: o.Multipath}
-	return &TCPListener{TCPListener: l, keepAlive: o.KeepAlive, held: o.Sockets.hold(k, raw, l.SetDeadline)}, nil
+	k := Socket{Network: "tcp", Owner: o.Owner, Asked: addr, Bound: l.Addr().String(), Multipath: o.Multipath}
+	return &TCPListener{TCPListener: l, keepAlive: o.KeepAlive, held: o.Sockets.hold(k, adopted, raw, l.SetDeadline)}, nil
 }
 
 // listenTCP takes the socket that was left for addr, or makes one.
-func listenTCP(addr string, o Options) (net.Listener, error) {
-	if k, ok := o.Sockets.take("tcp", addr, o.Multipath); ok {
-		return adoptListener(k, o)
+func listenTCP(addr string, o Options) (ln net.Listener, adopted bool, err error) {
+	if k, ok := o.Sockets.take("tcp", addr, o); ok {
+		ln, err = adoptListener(k, o)
+		return ln, true, err
 	}
-	lc := net.ListenConfig{KeepAlive: -1, Control: o.listenControl()}
+	lc := net.ListenConfig{KeepAlive: -1, Control: o.Sockets.quiet(o.listenControl())}
 	lc.SetMultipathTCP(o.Multipath)
-	return lc.Listen(context.Background(), "tcp", addr)
+	ln, err = lc.Listen(context.Background(), "tcp", addr)
+	return ln, false, err
+}
+
+// soleListener is a listener that nobody keeps account of.
+func soleListener(ln net.Listener, k Socket, o Options) *TCPListener {
+	l := ln.(*net.TCPListener) // verify has seen what it is
+	var none *Sockets
+	return &TCPListener{TCPListener: l, keepAlive: o.KeepAlive, held: none.hold(k, true, nil, l.SetDeadline)}
 }
 
 // bindError keeps the cause of a failed bind and drops package net's repetition of the address.

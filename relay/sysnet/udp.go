@@ -18,6 +18,7 @@ type UDPConn struct {
 // ListenUDP binds addr, as ListenTCP does.
 func ListenUDP(addr string, o Options) (*UDPConn, error) {
 	c, err := inheritUDP(addr, o)
+	adopted := c != nil
 	if c == nil && err == nil {
 		c, err = listenUDP("udp", addr, o)
 	}
@@ -26,7 +27,7 @@ func ListenUDP(addr string, o Options) (*UDPConn, error) {
 		c, err = listenUDP("udp", addr, o)
 	}
 	if err == nil {
-		err = c.hold(addr, o.Sockets)
+		err = c.hold(addr, adopted, o)
 	}
 	if err == nil && c.LocalAddr().(*net.UDPAddr).IP.IsUnspecified() {
 		c.pktinfo = enablePktinfo(c.UDPConn)
@@ -36,7 +37,7 @@ func ListenUDP(addr string, o Options) (*UDPConn, error) {
 
 // inheritUDP takes the socket that was left for addr; nil is that there is none.
 func inheritUDP(addr string, o Options) (*UDPConn, error) {
-	k, ok := o.Sockets.take("udp", addr, false)
+	k, ok := o.Sockets.take("udp", addr, o)
 	if !ok {
 		return nil, nil
 	}
@@ -47,12 +48,13 @@ func inheritUDP(addr string, o Options) (*UDPConn, error) {
 	return &UDPConn{UDPConn: pc.(*net.UDPConn)}, nil
 }
 
-func (c *UDPConn) hold(addr string, all *Sockets) error {
+func (c *UDPConn) hold(addr string, adopted bool, o Options) error {
 	raw, err := c.SyscallConn()
 	if err != nil {
 		return errors.Join(err, c.Close())
 	}
-	c.held = all.hold(Socket{Network: "udp", Asked: addr, Bound: c.LocalAddr().String()}, raw, c.SetReadDeadline)
+	k := Socket{Network: "udp", Owner: o.Owner, Asked: addr, Bound: c.LocalAddr().String()}
+	c.held = o.Sockets.hold(k, adopted, raw, c.SetReadDeadline)
 	return nil
 }
 

@@ -2,22 +2,19 @@ package sysnet
 
 import (
 	"net"
-	"os"
 	"sync"
 )
 
 // UnixListener accepts on a path of the file system.
 type UnixListener struct {
 	*net.UnixListener
-	path string
 	held *held
 	once sync.Once
 }
 
 // ListenUnix binds path, where nothing may be.
 func ListenUnix(path string, o Options) (*UnixListener, error) {
-	k := Socket{Network: "unix", Asked: path, Bound: path}
-	ln, err := listenUnix(path, o)
+	ln, adopted, err := listenUnix(path, o)
 	if err != nil {
 		return nil, err
 	}
@@ -28,14 +25,17 @@ func ListenUnix(path string, o Options) (*UnixListener, error) {
 		_ = l.Close()
 		return nil, err
 	}
-	return &UnixListener{UnixListener: l, path: path, held: o.Sockets.hold(k, raw, l.SetDeadline)}, nil
+	k := Socket{Network: "unix", Owner: o.Owner, Asked: path, Bound: path, File: fileID(path)}
+	return &UnixListener{UnixListener: l, held: o.Sockets.hold(k, adopted, raw, l.SetDeadline)}, nil
 }
 
-func listenUnix(path string, o Options) (net.Listener, error) {
-	if k, ok := o.Sockets.take("unix", path, false); ok {
-		return adoptListener(k, o)
+func listenUnix(path string, o Options) (ln net.Listener, adopted bool, err error) {
+	if k, ok := o.Sockets.take("unix", path, o); ok {
+		ln, err = adoptListener(k, o)
+		return ln, true, err
 	}
-	return net.Listen("unix", path)
+	ln, err = net.Listen("unix", path)
+	return ln, false, err
 }
 
 // Accept waits for the next connection.
@@ -52,13 +52,13 @@ func (l *UnixListener) Accept() (net.Conn, error) {
 	}
 }
 
-// Close stops listening and removes the path, unless the socket was given to another process.
+// Close stops listening and removes the path, unless the socket is another process's or the path leads elsewhere.
 func (l *UnixListener) Close() error {
 	l.held.drop()
 	err := l.UnixListener.Close()
 	l.once.Do(func() {
-		if l.held.all == nil || !l.held.all.given.Load() {
-			_ = os.Remove(l.path)
+		if !l.held.isOthers() {
+			l.held.socket.unlink()
 		}
 	})
 	return err
