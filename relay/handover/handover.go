@@ -7,6 +7,8 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
+	"io"
+	"net"
 	"os"
 	"strings"
 	"time"
@@ -30,14 +32,14 @@ type note struct {
 	From    int             `json:"from"` // the process that wrote it
 	Sockets []sysnet.Socket `json:"sockets"`
 	Text    int             `json:"text"`  // reads the configuration
-	Ready   int             `json:"ready"` // is told how the start went
+	Ready   int             `json:"ready"` // a socket that is told how the start went, and answers
 }
 
 // Received is what was left to this process.
 type Received struct {
 	Sockets []sysnet.Socket
 	Text    *os.File // the configuration, where it came from standard input; nil: it did not
-	ready   *os.File
+	ready   *net.UnixConn
 }
 
 // Receive takes what another process of ours has left to this one. It is called once, before programs are started.
@@ -50,35 +52,38 @@ func Receive() (*Received, error) {
 	}
 	_ = os.Unsetenv(Variable)
 	n, err := parse(text)
-	if err != nil {
-		return nil, fmt.Errorf("%s: %w", Variable, err)
+	if err == nil && n.From != os.Getpid() && n.From != os.Getppid() {
+		err = fmt.Errorf("it was written by process %d, which is neither this one nor its parent", n.From)
 	}
-	if n.From != os.Getpid() && n.From != os.Getppid() {
-		return nil, fmt.Errorf("%s: it was written by process %d, which is neither this one nor its parent", Variable, n.From)
+	if err != nil {
+		sysnet.CloseListed(n.Sockets) // else their ports would be in use
+		return nil, fmt.Errorf("%s: %w", Variable, err)
 	}
 	r := &Received{Sockets: n.Sockets}
 	if n.Text != 0 {
 		r.Text = receiveFile(n.Text, "configuration")
 	}
 	if n.Ready != 0 {
-		r.ready = receiveFile(n.Ready, "ready")
+		if r.ready, err = receiveConn(n.Ready); err != nil {
+			sysnet.CloseListed(n.Sockets)
+			return nil, fmt.Errorf("%s: %w", Variable, err)
+		}
 	}
 	return r, nil
 }
 
-// parse reads the value of Variable.
+// parse reads the value of Variable. What it knows nothing of, another version may: it is left out. With an error the
+// note holds what could be read.
 func parse(text string) (*note, error) {
-	if len(text) > maxNote {
-		return nil, fmt.Errorf("larger than %d bytes", maxNote)
-	}
 	n := new(note)
-	d := json.NewDecoder(strings.NewReader(text))
-	d.DisallowUnknownFields()
-	if err := d.Decode(n); err != nil || d.More() {
-		return nil, errors.New("not what this program writes")
+	if len(text) > maxNote {
+		return n, fmt.Errorf("larger than %d bytes", maxNote)
+	}
+	if err := json.Unmarshal([]byte(text), n); err != nil {
+		return n, errors.New("not what this program writes")
 	}
 	if len(n.Sockets) > maxSockets {
-		return nil, fmt.Errorf("more than %d sockets", maxSockets)
+		return n, fmt.Errorf("more than %d sockets", maxSockets)
 	}
 	used := make(map[int]bool)
 	good := func(fd int) bool {
@@ -88,22 +93,52 @@ func parse(text string) (*note, error) {
 	}
 	for _, s := range n.Sockets {
 		if !good(s.FD) {
-			return nil, fmt.Errorf("descriptor %d", s.FD)
+			return n, fmt.Errorf("descriptor %d", s.FD)
 		}
 	}
 	if n.Text != 0 && !good(n.Text) || n.Ready != 0 && !good(n.Ready) {
-		return nil, fmt.Errorf("descriptor %d or %d", n.Text, n.Ready)
+		return n, fmt.Errorf("descriptor %d or %d", n.Text, n.Ready)
 	}
 	return n, nil
 }
 
-const readyWord = "ready"
+// What the two processes say to each other.
+const (
+	readyWord = "ready"
+	goWord    = "go"
+)
+
+// goTime is how long a child waits for its answer.
+const goTime = 10 * time.Second
+
+// ErrNotNeeded means that the process before this one goes on, and that this one is to end.
+var ErrNotNeeded = errors.New("the process before this one goes on")
 
 // Child says whether somebody waits for this process to serve.
 func (r *Received) Child() bool { return r != nil && r.ready != nil }
 
-// Ready tells the process before this one that it is not needed any more. It does so once.
-func (r *Received) Ready() { r.say(readyWord) }
+// Ready tells the process before this one that it is not needed any more, and waits until it has let go. It does so
+// once. An error, which is ErrNotNeeded, is that nothing of what was left is this process's.
+func (r *Received) Ready() error {
+	if !r.Child() {
+		return nil
+	}
+	c := r.ready
+	r.ready = nil
+	defer c.Close()
+	_ = c.SetDeadline(time.Now().Add(goTime))
+	_, err := io.WriteString(c, readyWord)
+	if err == nil {
+		err = c.CloseWrite()
+	}
+	if err == nil {
+		answer, _ := io.ReadAll(io.LimitReader(c, maxWord))
+		if string(answer) == goWord {
+			return nil
+		}
+	}
+	return ErrNotNeeded
+}
 
 // Failed tells the process before this one why this one ends. After Ready it does nothing.
 func (r *Received) Failed(err error) {
@@ -111,15 +146,8 @@ func (r *Received) Failed(err error) {
 		return
 	}
 	text := err.Error()
-	r.say(text[:min(len(text), maxWord-1)])
-}
-
-func (r *Received) say(word string) {
-	if !r.Child() {
-		return
-	}
-	_ = r.ready.SetWriteDeadline(time.Now().Add(time.Second)) // where it has one
-	_, _ = r.ready.WriteString(word)                          // one who is gone does not matter
+	_ = r.ready.SetWriteDeadline(time.Now().Add(time.Second))
+	_, _ = io.WriteString(r.ready, text[:min(len(text), maxWord-1)]) // one who is gone does not matter
 	_ = r.ready.Close()
 	r.ready = nil
 }

@@ -78,8 +78,9 @@ func play(role string) error {
 		if role == "child" != r.Child() {
 			return errors.New("this is not the right kind of process")
 		}
-		r.Ready()
-		r.Ready()
+		if err := errors.Join(r.Ready(), r.Ready()); err != nil {
+			return err
+		}
 		r.Failed(errors.New("too late"))
 		c, err := ln.Accept()
 		if err != nil {
@@ -87,6 +88,14 @@ func play(role string) error {
 		}
 		_, err = io.WriteString(c, role)
 		return errors.Join(err, c.Close())
+	case "unneeded":
+		if err := r.Ready(); !errors.Is(err, ErrNotNeeded) {
+			return fmt.Errorf("ready: %w", err)
+		}
+		return nil
+	case "leaving": // it dies once it has said that it is ready
+		_, err := io.WriteString(r.ready, readyWord)
+		return err
 	case "failing":
 		r.Failed(errors.New("no way " + strings.Repeat("x", 2*maxWord)))
 		return nil
@@ -166,7 +175,46 @@ func TestStart(t *testing.T) {
 	if err := c.Wait(t.Context()); err != nil {
 		t.Fatal(err)
 	}
+	if err := c.Go(); err != nil {
+		t.Fatal(err)
+	}
 	said(t, addr, "child")
+}
+
+// TestNotNeeded: a child that is ready does not go on by itself, also when it is so too late.
+func TestNotNeeded(t *testing.T) {
+	f := func(end func(c *Child)) {
+		t.Helper()
+		c, _ := start(t, "unneeded")
+		end(c)
+		if st, err := c.process.Wait(); err != nil || st.ExitCode() != 0 {
+			t.Errorf("%v, %v", st, err)
+		}
+	}
+	f(func(c *Child) {
+		if err := c.Wait(t.Context()); err != nil {
+			t.Error(err)
+		}
+		_ = c.word.Close()
+	})
+	f(func(c *Child) {
+		ctx, cancel := context.WithCancel(t.Context())
+		cancel()
+		if err := c.Wait(ctx); err == nil {
+			t.Error("it was ready at once")
+		}
+		_ = c.word.Close()
+	})
+	c, _ := start(t, "leaving")
+	if err := c.Wait(t.Context()); err != nil {
+		t.Error(err)
+	}
+	if _, err := c.process.Wait(); err != nil {
+		t.Error(err)
+	}
+	if err := c.Go(); err == nil {
+		t.Error("one who is gone was told to go on")
+	}
 }
 
 func TestStartFails(t *testing.T) {
@@ -209,7 +257,8 @@ func TestReceive(t *testing.T) {
 	}
 	f("", "not what")
 	f("{}{}", "not what")
-	f(`{"from":1,"more":1}`, "not what")
+	f(`{"from":"me"}`, "not what")
+	f(`{"from":1,"more":1}`, "neither this one nor its parent") // more is what another version knows
 	f(fmt.Sprintf(`{"from":%d}`, os.Getpid()+1_000_000), "neither this one nor its parent")
 	f(`{"sockets":[{"FD":2}]}`, "descriptor 2")
 	f(`{"sockets":[{"FD":9},{"FD":9}]}`, "descriptor 9")
@@ -220,6 +269,38 @@ func TestReceive(t *testing.T) {
 	_ = os.Unsetenv(Variable)
 	if r, err := Receive(); r != nil || err != nil || r.Child() {
 		t.Errorf("%+v, %v", r, err)
+	}
+}
+
+// TestReceiveRefuses: a note that is refused leaves no socket open, and closes nothing else.
+func TestReceiveRefuses(t *testing.T) {
+	all := new(sysnet.Sockets)
+	ln, err := sysnet.ListenTCP(address, sysnet.Options{Sockets: all})
+	if err != nil {
+		t.Fatal(err)
+	}
+	list, err := all.Copies()
+	if err != nil {
+		t.Fatal(err)
+	}
+	r, w, err := os.Pipe()
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer r.Close()
+	k := list[0]
+	note := func(fd int) string { return fmt.Sprintf(`{"Network":"tcp","Bound":%q,"FD":%d}`, k.Bound, fd) }
+	t.Setenv(Variable, fmt.Sprintf(`{"from":"a word","sockets":[%s,%s]}`, note(int(w.Fd())), note(k.FD)))
+	if got, err := Receive(); got != nil || err == nil {
+		t.Errorf("%+v, %v", got, err)
+	}
+	_ = ln.Close()
+	if c, err := net.Dial("tcp", k.Bound); err == nil {
+		_ = c.Close()
+		t.Error("the socket is still open")
+	}
+	if err := w.Close(); err != nil {
+		t.Error(err)
 	}
 }
 

@@ -6,6 +6,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"net"
 	"os"
 )
 
@@ -13,6 +14,8 @@ import (
 const Supported = false
 
 func receiveFile(int, string) *os.File { return nil }
+
+func receiveConn(int) (*net.UnixConn, error) { return nil, errors.ErrUnsupported }
 
 // Exec is not to be had on this system.
 func Exec(path string, _, _ []string, _ *Parcel) error {
@@ -30,8 +33,8 @@ func Start(path string, _, _ []string, _ *Parcel) (*Child, error) {
 // Wait is for a child that Start has made.
 func (c *Child) Wait(context.Context) error { return errors.ErrUnsupported }
 
-// Release is for a child that Start has made.
-func (c *Child) Release() {}
+// Go is for a child that Start has made.
+func (c *Child) Go() error { return errors.ErrUnsupported }
 
 // End is for a child that Start has made.
 func (c *Child) End() {}

@@ -7,6 +7,7 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"net"
 	"os"
 	"os/signal"
 	"strings"
@@ -22,6 +23,42 @@ const Supported = true
 func receiveFile(fd int, name string) *os.File {
 	unix.CloseOnExec(fd)
 	return os.NewFile(uintptr(fd), name)
+}
+
+// receiveConn takes one end of a pair of sockets.
+func receiveConn(fd int) (*net.UnixConn, error) {
+	f := receiveFile(fd, "ready")
+	if f == nil {
+		return nil, errors.ErrUnsupported
+	}
+	defer f.Close() // FileConn has a descriptor of its own
+	c, err := net.FileConn(f)
+	if err != nil {
+		return nil, err
+	}
+	if u, ok := c.(*net.UnixConn); ok {
+		return u, nil
+	}
+	return nil, errors.Join(errors.ErrUnsupported, c.Close())
+}
+
+// pair makes two sockets that are connected. Programs that are started do not get them by themselves.
+func pair() (ours *net.UnixConn, theirs *os.File, err error) {
+	syscall.ForkLock.RLock()
+	fds, err := unix.Socketpair(unix.AF_UNIX, unix.SOCK_STREAM, 0)
+	if err == nil {
+		unix.CloseOnExec(fds[0])
+		unix.CloseOnExec(fds[1])
+	}
+	syscall.ForkLock.RUnlock()
+	if err != nil {
+		return nil, nil, os.NewSyscallError("socketpair", err)
+	}
+	theirs = os.NewFile(uintptr(fds[1]), "ready")
+	if ours, err = receiveConn(fds[0]); err != nil {
+		return nil, nil, errors.Join(err, theirs.Close())
+	}
+	return ours, theirs, nil
 }
 
 // Exec makes this process run the program at path, with p. It returns only where that fails, and p is as before
@@ -61,11 +98,11 @@ func Exec(path string, args, env []string, p *Parcel) error {
 type Child struct {
 	PID     int
 	process *os.Process
-	word    *os.File
+	word    *net.UnixConn
 }
 
 // Start runs the program at path beside this process, with p, whose descriptors the caller still has to close.
-// The child writes where this process does. The caller calls Release or End.
+// The child writes where this process does. The caller calls Go or End; after a Go that fails, End.
 func Start(path string, args, env []string, p *Parcel) (*Child, error) {
 	n := &note{From: os.Getpid()}
 	files := []uintptr{0, 1, 2}
@@ -85,7 +122,7 @@ func Start(path string, args, env []string, p *Parcel) (*Child, error) {
 		defer text.Close()
 		n.Text = add(int(text.Fd()))
 	}
-	word, tell, err := os.Pipe()
+	word, tell, err := pair()
 	if err != nil {
 		return nil, err
 	}
@@ -105,7 +142,8 @@ func Start(path string, args, env []string, p *Parcel) (*Child, error) {
 	return nil, fmt.Errorf("start %s: %w", path, err)
 }
 
-// Wait waits until the child serves. An error says why it does not, or that ctx is done.
+// Wait waits until the child can serve. An error says why it does not, or that ctx is done. The child then waits for
+// Go or End.
 func (c *Child) Wait(ctx context.Context) error {
 	stop := context.AfterFunc(ctx, func() { _ = c.word.SetReadDeadline(time.Unix(1, 0)) })
 	defer stop()
@@ -124,16 +162,21 @@ func (c *Child) Wait(ctx context.Context) error {
 	}
 }
 
-// Release lets the child go on by itself.
-func (c *Child) Release() {
+// Go has the child serve, with what was left to it, and lets it go on by itself. An error is that it is gone.
+func (c *Child) Go() error {
+	_ = c.word.SetWriteDeadline(time.Now().Add(time.Second))
+	if _, err := io.WriteString(c.word, goWord); err != nil {
+		return fmt.Errorf("it ended before it served: %w", err)
+	}
 	_ = c.word.Close()
 	_ = c.process.Release()
+	return nil
 }
 
 // childTime is how long a child may take to end when it is asked to.
 const childTime = time.Second
 
-// End ends the child and waits for that.
+// End ends the child, which leaves everything as it was, and waits for that.
 func (c *Child) End() {
 	_ = c.word.Close()
 	_ = c.process.Signal(syscall.SIGTERM)

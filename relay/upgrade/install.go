@@ -1,35 +1,66 @@
 package upgrade
 
 import (
+	"bytes"
 	"errors"
 	"fmt"
+	"io"
 	"os"
 	"path/filepath"
 )
 
-// Write puts a program beside the one at path, from where it can be run, and returns its place. What an earlier
-// upgrade has left there is replaced.
+// Write puts a program beside the one at path, with its mode, and returns its place. What an earlier upgrade has left
+// there is replaced.
 func Write(path string, data []byte) (next string, err error) {
-	next = path + ".new"
-	if err := os.Remove(next); err != nil && !errors.Is(err, os.ErrNotExist) {
-		return "", err
-	}
-	// O_EXCL: nobody's link is followed.
-	f, err := os.OpenFile(next, os.O_WRONLY|os.O_CREATE|os.O_EXCL, 0o700)
+	st, err := os.Stat(path)
 	if err != nil {
 		return "", err
 	}
-	_, err = f.Write(data)
+	next = path + ".new"
+	if err := place(next, bytes.NewReader(data), st.Mode().Perm()); err != nil {
+		return "", err
+	}
+	return next, nil
+}
+
+// place makes the file path of what r has, or nothing.
+func place(path string, r io.Reader, mode os.FileMode) error {
+	if err := os.Remove(path); err != nil && !errors.Is(err, os.ErrNotExist) {
+		return err
+	}
+	// O_EXCL: nobody's link is followed.
+	f, err := os.OpenFile(path, os.O_WRONLY|os.O_CREATE|os.O_EXCL, 0o700)
+	if err != nil {
+		return err
+	}
+	_, err = io.Copy(f, r)
 	if err == nil {
 		err = f.Sync()
 	}
 	if err = errors.Join(err, f.Close()); err == nil {
-		err = os.Chmod(next, 0o755)
+		err = os.Chmod(path, mode)
 	}
 	if err != nil {
-		return "", errors.Join(err, os.Remove(next))
+		return errors.Join(err, os.Remove(path))
 	}
-	return next, nil
+	return nil
+}
+
+// keep makes old another name of the file path, or a copy of it where the file system has no such names.
+func keep(path, old string, link func(path, old string) error) error {
+	if link(path, old) == nil {
+		return nil
+	}
+	f, err := os.Open(path)
+	if err != nil {
+		return err
+	}
+	defer f.Close()
+	st, err := f.Stat()
+	if err != nil {
+		return err
+	}
+	return place(old, f, st.Mode().Perm())
 }
 
 // Swap makes next the program at path, where there is one at every moment. The old one is kept as path.old; back
@@ -39,7 +70,7 @@ func Swap(path, next string) (back func() error, err error) {
 	if err := os.Remove(old); err != nil && !errors.Is(err, os.ErrNotExist) {
 		return nil, err
 	}
-	if err := os.Link(path, old); err != nil {
+	if err := keep(path, old, os.Link); err != nil {
 		return nil, fmt.Errorf("keep the old program: %w", err)
 	}
 	if err := os.Rename(next, path); err != nil {

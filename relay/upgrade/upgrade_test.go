@@ -192,6 +192,30 @@ func TestInstall(t *testing.T) {
 	is(path+".old", "")
 }
 
+// TestInstallKeeps: a program keeps its mode, also where files have one name each.
+func TestInstallKeeps(t *testing.T) {
+	path := filepath.Join(t.TempDir(), "program")
+	if err := errors.Join(os.WriteFile(path, []byte("one"), 0o700), os.Chmod(path, 0o750)); err != nil {
+		t.Fatal(err)
+	}
+	next, err := Write(path, []byte("two"))
+	if err != nil {
+		t.Fatal(err)
+	}
+	old := path + ".old"
+	if err := keep(path, old, func(string, string) error { return errors.ErrUnsupported }); err != nil {
+		t.Fatal(err)
+	}
+	for _, name := range []string{next, old} {
+		if st, err := os.Lstat(name); err != nil || st.Mode() != 0o750 {
+			t.Errorf("%s: %v, %v", name, st, err)
+		}
+	}
+	if b, err := os.ReadFile(old); string(b) != "one" {
+		t.Errorf("%q, %v", b, err)
+	}
+}
+
 // FuzzChoose reads lists of sums.
 func FuzzChoose(f *testing.F) {
 	f.Add([]byte(line(nil, "a") + line([]byte("x"), "a.gz")))
