@@ -124,9 +124,11 @@ func (ch *change) tcp(kind, addr string) (*listener, error) {
 		ch.live[e] = l
 		return l, nil
 	}
-	ln, err := sysnet.ListenTCP(addr, sysnet.Options{Sockets: ch.c.o.Sockets})
+	o := sysnet.Options{Sockets: ch.c.o.Sockets, Owner: "controller-" + kind}
+	ln, err := sysnet.ListenTCP(addr, o)
 	if errors.Is(err, syscall.EADDRINUSE) && ch.share(addr) {
-		ln, err = sysnet.ListenTCP(addr, sysnet.Options{ReusePort: true, Sockets: ch.c.o.Sockets})
+		o.ReusePort = true
+		ln, err = sysnet.ListenTCP(addr, o)
 	}
 	if err != nil {
 		return nil, err
@@ -213,88 +215,6 @@ func pem(c *config.Config, name, text string) ([]byte, error) {
 		return nil, fmt.Errorf("%s: %w", name, err)
 	}
 	return b, nil
-}
-
-// unix keeps or binds the Unix socket at path. It is open to root, to the daemon's user and to the
-// owner of the home directory, by what the kernel says of the peer.
-func (ch *change) unix(path, home string) error {
-	e := endpoint{"unix", path}
-	if l := ch.c.live[e]; l != nil {
-		ch.live[e] = l
-		return nil
-	}
-	if err := os.MkdirAll(filepath.Dir(path), 0o755); err != nil {
-		return err
-	}
-	if !ch.c.o.Sockets.Left("unix", path) {
-		if err := clearPath(path); err != nil {
-			return err
-		}
-	}
-	ln, err := sysnet.ListenUnix(path, sysnet.Options{Sockets: ch.c.o.Sockets})
-	if err != nil {
-		return err
-	}
-	ch.add(e, &listener{Listener: &peerListener{Listener: ln, allowed: peers(home)}})
-	return openTo(path, home)
-}
-
-// clearPath makes room for a socket where only one is that nobody listens on.
-func clearPath(path string) error {
-	st, err := os.Lstat(path)
-	if err != nil {
-		return nil
-	}
-	if st.Mode()&os.ModeSocket == 0 {
-		return fmt.Errorf("%s is there already and no socket", path)
-	}
-	if c, err := net.Dial("unix", path); err == nil {
-		_ = c.Close()
-		return fmt.Errorf("%s is in use by another process", path)
-	}
-	return os.Remove(path)
-}
-
-// openTo sets the mode of a Unix socket. When another user owns the home directory the socket must
-// let everybody knock; the peer's identity then decides.
-func openTo(path, home string) error {
-	mode := os.FileMode(0o600)
-	if owner, ok := sysnet.Owner(home); ok && int(owner) != os.Geteuid() {
-		mode = 0o666
-	}
-	return os.Chmod(path, mode)
-}
-
-func peers(home string) map[uint32]bool {
-	allowed := map[uint32]bool{0: true}
-	if uid := os.Geteuid(); uid >= 0 {
-		allowed[uint32(uid)] = true
-	}
-	if owner, ok := sysnet.Owner(home); ok {
-		allowed[owner] = true
-	}
-	return allowed
-}
-
-// peerListener accepts only peers that run as one of the allowed users.
-type peerListener struct {
-	net.Listener
-	allowed map[uint32]bool
-}
-
-// Accept implements net.Listener.
-func (l *peerListener) Accept() (net.Conn, error) {
-	for {
-		c, err := l.Listener.Accept()
-		if err != nil {
-			return nil, err
-		}
-		uid, err := sysnet.PeerUID(c.(*net.UnixConn))
-		if errors.Is(err, errors.ErrUnsupported) || err == nil && l.allowed[uid] {
-			return c, nil
-		}
-		_ = c.Close()
-	}
 }
 
 // Commit implements config.Change.

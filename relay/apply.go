@@ -23,11 +23,8 @@ func (r *Relay) apply(c *config.Config, off map[int]bool) (err error) {
 	if err := c.Validate().Err(); err != nil {
 		return err
 	}
-	switch {
-	case r.ending:
-		return &StepError{Step: "build", Err: errEnding}
-	case r.yielded:
-		return &StepError{Step: "build", Err: errYielded}
+	if err := r.unchangeable(); err != nil {
+		return &StepError{Step: "build", Err: err}
 	}
 	x := &transaction{relay: r, prev: r.current.Load(), step: "build"}
 	defer func() { // a bug ends the change and not the daemon

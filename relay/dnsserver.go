@@ -118,9 +118,11 @@ func (s *dnsService) prepare(c *config.Config, next *naming, evict func(*naming)
 		change.keep = true
 		return change, nil
 	}
-	l, err := dns.Listen(addr, sysnet.Options{Sockets: s.sockets}, s.log)
+	o := sysnet.Options{Sockets: s.sockets, Owner: "dns"}
+	l, err := dns.Listen(addr, o, s.log)
 	if errors.Is(err, syscall.EADDRINUSE) && fate == config.Replaced && s.live.Share() == nil {
-		l, err = dns.Listen(addr, sysnet.Options{Sockets: s.sockets, ReusePort: true}, s.log)
+		o.ReusePort = true
+		l, err = dns.Listen(addr, o, s.log)
 	}
 	switch {
 	case errors.Is(err, syscall.EACCES):

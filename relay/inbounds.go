@@ -193,7 +193,7 @@ func (in *inbounds) lives(s slot) int {
 func (in *inbounds) plan(c *config.Config) (list []config.Socket) {
 	told := make(map[key]bool)
 	for _, s := range in.slots(c) {
-		p := config.Socket{Owner: "inbounds", Network: s.key.network, Addr: s.key.addr, Fate: config.Opened}
+		p := config.Socket{Owner: inboundsOwner, Network: s.key.network, Addr: s.key.addr, Fate: config.Opened}
 		if in.live[s.key] != nil {
 			p.Fate = config.Kept
 			told[s.key] = true
@@ -206,7 +206,7 @@ func (in *inbounds) plan(c *config.Config) (list []config.Socket) {
 	kept := len(list)
 	for k := range in.live {
 		if !told[k] {
-			list = append(list, config.Socket{Owner: "inbounds", Network: k.network, Addr: k.addr, Fate: config.Closed})
+			list = append(list, config.Socket{Owner: inboundsOwner, Network: k.network, Addr: k.addr, Fate: config.Closed})
 		}
 	}
 	slices.SortFunc(list[kept:], func(a, b config.Socket) int {
@@ -308,8 +308,11 @@ func (b *binding) share(slot slot) (shared bool) {
 	return shared
 }
 
+// inboundsOwner names the inbounds among those that listen.
+const inboundsOwner = "inbounds"
+
 func (in *inbounds) open(k key, o sysnet.Options) (socket, error) {
-	o.Sockets = in.sockets
+	o.Sockets, o.Owner = in.sockets, inboundsOwner
 	if k.network == "udp" {
 		return inbound.ListenPacket(k.addr, o, in.log)
 	}
@@ -354,6 +357,18 @@ func (in *inbounds) start(l *listening) {
 			s.Serve(ctx)
 		}
 	})
+}
+
+// succeed serves the clients that wait at sockets of a process before this one, on ports that are served.
+func (in *inbounds) succeed() {
+	for k, l := range in.live {
+		if now, ok := l.socket.(*inbound.Listener); ok {
+			for _, old := range in.sockets.LeftOn(inboundsOwner, strconv.Itoa(int(l.port)), k.options()) {
+				in.log.Info("what was handed over is not needed any more", "network", k.network, "addr", old.Addr().String())
+				now.Succeed(in.flows, old)
+			}
+		}
+	}
 }
 
 // linger ends the listeners and waits until no connection is left, or ctx is done.

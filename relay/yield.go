@@ -20,8 +20,8 @@ var errYielded = errors.New("another process has taken over")
 func (r *Relay) Yield(give func() error) error {
 	r.applying.Lock()
 	defer r.applying.Unlock()
-	if r.yielded {
-		return errYielded
+	if err := r.unchangeable(); err != nil {
+		return err
 	}
 	r.sockets.Shut()
 	defer func() {
@@ -35,9 +35,45 @@ func (r *Relay) Yield(give func() error) error {
 	done := r.store.Lend()
 	defer func() { done(r.yielded) }()
 	err := give()
-	r.yielded = err == nil
-	r.signs.stopping.Store(r.yielded)
+	if r.yielded = err == nil; r.yielded {
+		r.signs.stopping.Store(true)
+	}
 	return err
+}
+
+// Leave has pack take what the next process gets, while nothing changes. Where it returns no error nothing changes
+// any more: what pack has taken is what there is, and Run is to end soon.
+func (r *Relay) Leave(pack func() error) error {
+	r.applying.Lock()
+	defer r.applying.Unlock()
+	if err := r.unchangeable(); err != nil {
+		return err
+	}
+	if err := pack(); err != nil {
+		return err
+	}
+	r.yielded = true
+	r.signs.stopping.Store(true)
+	return nil
+}
+
+// unchangeable says why no change begins any more. The caller holds applying.
+func (r *Relay) unchangeable() error {
+	switch {
+	case r.ending:
+		return errEnding
+	case r.yielded:
+		return errYielded
+	}
+	return nil
+}
+
+// Succeed serves the clients that wait at sockets which were left and have no place in the configuration, where
+// their ports are served. It is called once, after the first Apply.
+func (r *Relay) Succeed() {
+	r.applying.Lock()
+	defer r.applying.Unlock()
+	r.inbounds.succeed()
 }
 
 // Linger makes Run, once it is to end, let connections that have been accepted go on until until is done or none

@@ -67,6 +67,12 @@ func (l *Listener) Serve(ctx, flows context.Context) {
 	}
 }
 
+// Succeed takes what waits for old, a socket that a process before this one had on the same port, and closes it.
+func (l *Listener) Succeed(flows context.Context, old *sysnet.TCPListener) {
+	old.Drain(func(c *sysnet.TCPConn) { l.serve(flows, c) })
+	_ = old.Close()
+}
+
 // Close releases the socket of a listener that never served.
 func (l *Listener) Close() error { return l.tcp.Close() }
 
