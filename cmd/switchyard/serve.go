@@ -25,16 +25,21 @@ import (
 // stopTime is how long a stop may take before the process ends all the same.
 const stopTime = 2 * time.Second
 
-// daemon is the process.
+// daemon is the process. Its own goroutine, that of serve, is the only one that ends it or runs another program in it,
+// unless a stop takes too long.
 type daemon struct {
 	source *source
-	exe    string // the program's file, as it was called at start
+	exe    string      // the program's file, as it was called at start
+	image  os.FileInfo // the file that runs; nil: the system does not tell
 	left   *handover.Received
 	hub    *logs.Hub
 	log    *slog.Logger
 	notify notifier
-	stops  context.Context // done once a signal wants an end
+	stops  *stops
+	hup    chan os.Signal
 	errOut io.Writer
+
+	guest atomic.Bool // another process serves, and decides whether this one is to
 }
 
 // life is the daemon from a start to the end of its relay. It is what the API knows as the process.
@@ -45,8 +50,9 @@ type life struct {
 	ctx     context.Context // ends with the relay's work
 	leave   context.CancelCauseFunc
 	busy    atomic.Bool
-	parcel  *handover.Parcel // what the next life gets; set before leave, as is last
-	last    *time.Timer      // ends the process when the relay does not end; nil: nobody has asked it to
+	late    chan struct{}    // closed when the relay should have ended, and has not
+	parcel  *handover.Parcel // what the next life gets; set before leave, as is back
+	back    func() error     // puts the old program's file back; nil: it is there
 }
 
 // Why a relay ends, beside signals.
@@ -60,15 +66,17 @@ func serve(ctx context.Context, s *source, left *handover.Received, out, errOut 
 	hub := logs.NewHub(out, slog.LevelInfo)
 	d := &daemon{source: s, left: left, hub: hub, log: hub.Logger(), notify: newNotifier(), errOut: errOut}
 	d.exe, _ = os.Executable() // before anybody moves the file
-	var stop context.CancelFunc
-	d.stops, stop = signal.NotifyContext(ctx, stopSignals()...)
-	defer stop()
+	d.image = runningImage(d.exe)
+	d.stops, d.hup = newStops(ctx), make(chan os.Signal, 1)
+	defer d.stops.end()
+	d.guest.Store(left.Child())
 	told := make(chan struct{})
 	context.AfterFunc(d.stops, func() {
 		defer close(told)
-		stop() // a second signal ends the process at once
 		d.log.Info("stopping")
-		d.notify.send("STOPPING=1")
+		if !d.guest.Load() {
+			d.notify.send("STOPPING=1")
+		}
 		time.AfterFunc(stopTime, func() {
 			d.log.Error("what is left does not end: leaving it")
 			os.Exit(exitRun)
@@ -81,6 +89,9 @@ func serve(ctx context.Context, s *source, left *handover.Received, out, errOut 
 	for {
 		l := d.begin(sockets)
 		code, again := l.run()
+		if again {
+			sockets, again = l.again()
+		}
 		if d.stops.Err() != nil {
 			<-told
 			return code
@@ -88,14 +99,17 @@ func serve(ctx context.Context, s *source, left *handover.Received, out, errOut 
 		if !again {
 			return code
 		}
-		sockets = l.again()
 	}
 }
 
 // begin makes a life that takes the sockets which another has left.
 func (d *daemon) begin(left []sysnet.Socket) *life {
-	l := &life{daemon: d, sockets: new(sysnet.Sockets)}
-	for _, s := range l.sockets.Inherit(left) {
+	l := &life{daemon: d, sockets: new(sysnet.Sockets), late: make(chan struct{})}
+	take := l.sockets.Inherit
+	if d.guest.Load() {
+		take = l.sockets.Borrow
+	}
+	for _, s := range take(left) {
 		d.log.Warn("what was handed over is no such socket, and is left out", "network", s.Network, "addr", s.Bound)
 	}
 	l.ctx, l.leave = context.WithCancelCause(d.stops)
@@ -112,37 +126,35 @@ func (d *daemon) begin(left []sysnet.Socket) *life {
 // run serves. again is that another life is to follow, in this process.
 func (l *life) run() (code int, again bool) {
 	defer l.leave(nil)
-	hup := make(chan os.Signal, 1)
-	signal.Notify(hup, syscall.SIGHUP) // before anybody is told that there is somebody to send it to
-	started := false
-	err := l.relay.Run(l.ctx, func() error {
-		l.log.Info("configuration from "+l.source.describe(), "home", l.source.Paths.Home)
-		if err := l.relay.Reload(); err != nil {
-			return err
-		}
-		for _, s := range l.sockets.CloseLeft() {
-			l.log.Info("what was handed over is not needed any more", "network", s.Network, "addr", s.Bound)
-		}
-		started = true
-		l.notify.ready()
-		l.left.Ready()
-		go l.reloads(hup)
-		return nil
-	})
-	cause := context.Cause(l.ctx)
-	if l.last != nil {
-		l.last.Stop()
+	signal.Notify(l.hup, syscall.SIGHUP) // before anybody is told that there is somebody to send it to
+	started := make(chan struct{})
+	ended := make(chan error, 1)
+	go func() { ended <- l.relay.Run(l.ctx, func() error { return l.start(started) }) }()
+	var err error
+	select {
+	case err = <-ended:
+	case <-l.late:
+		l.log.Error("what is left does not end: leaving it")
+		code = exitRun
 	}
-	if err != nil && !started {
-		l.left.Failed(err)
-		fmt.Fprintln(l.errOut, "switchyard:", err)
-		return exitCode(err), false
+	select {
+	case <-started:
+	default:
+		if errors.Is(err, handover.ErrNotNeeded) {
+			l.log.Info("ending", "why", err)
+			return exitOK, false
+		}
+		if err != nil {
+			l.left.Failed(err)
+			fmt.Fprintln(l.errOut, "switchyard:", err)
+			return exitCode(err), false
+		}
 	}
 	if err != nil {
 		l.log.Error("stopped", "err", err)
 		code = exitRun
 	}
-	switch {
+	switch cause := context.Cause(l.ctx); {
 	case errors.Is(cause, errUpgraded):
 		return exitOK, false
 	case errors.Is(cause, errRestart):
@@ -151,11 +163,32 @@ func (l *life) run() (code int, again bool) {
 	return code, false
 }
 
+// start makes the first configuration run, takes what was left for its own, and closes started.
+func (l *life) start(started chan<- struct{}) error {
+	l.log.Info("configuration from "+l.source.describe(), "home", l.source.Paths.Home)
+	if err := l.relay.Reload(); err != nil {
+		return err
+	}
+	if err := l.left.Ready(); err != nil {
+		return err
+	}
+	l.guest.Store(false)
+	l.sockets.Own()
+	l.relay.Succeed()
+	for _, s := range l.sockets.CloseLeft() {
+		l.log.Info("what was handed over is not needed any more", "network", s.Network, "addr", s.Bound)
+	}
+	close(started)
+	l.notify.ready()
+	go l.reloads()
+	return nil
+}
+
 // reloads reads the configuration again at every SIGHUP. A reload that fails changes nothing.
-func (l *life) reloads(hup <-chan os.Signal) {
+func (l *life) reloads() {
 	for {
 		select {
-		case <-hup:
+		case <-l.hup:
 			l.notify.reloading("reading the configuration again")
 			if err := l.relay.Reload(); err != nil {
 				l.log.Error("reload failed, nothing has changed", "err", err)

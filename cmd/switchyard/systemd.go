@@ -21,7 +21,7 @@ const notifyTime = time.Second
 
 // send tells what the lines say. Who does not listen does not matter.
 func (n notifier) send(lines ...string) {
-	if n.path == "" || n.path[0] != '/' && n.path[0] != '@' {
+	if !n.heard() {
 		return
 	}
 	c, err := net.DialUnix("unixgram", nil, &net.UnixAddr{Name: n.path, Net: "unixgram"}) // @ is the abstract space
@@ -32,6 +32,9 @@ func (n notifier) send(lines ...string) {
 	_ = c.SetDeadline(time.Now().Add(notifyTime))
 	_, _ = c.Write([]byte(strings.Join(lines, "\n")))
 }
+
+// heard says whether somebody wants to know.
+func (n notifier) heard() bool { return n.path != "" && (n.path[0] == '/' || n.path[0] == '@') }
 
 func (n notifier) ready() { n.send("READY=1", "STATUS=serving "+versionText()) }
 

@@ -39,8 +39,14 @@ func (l *life) Upgrade(channel string, force bool) error {
 		l.log.Warn("the upgrade did not work", "err", err)
 		return err
 	}
+	if l.parcel != nil {
+		l.log.Info("upgraded: this process becomes the new program, and connections that live have a second", "version", version)
+		l.notify.reloading("upgrading")
+		l.end(errRestart, restartLinger)
+		return nil
+	}
 	l.log.Info("upgraded: the new program serves, and connections that live have a minute", "version", version)
-	l.end(errUpgraded, upgradeLinger, func() { os.Exit(exitOK) })
+	l.end(errUpgraded, upgradeLinger)
 	return nil
 }
 
@@ -79,6 +85,7 @@ func (l *life) upgrade(channel string, force bool) (version string, err error) {
 	if err := l.relay.Yield(l.startChild); err != nil {
 		return "", errors.Join(&upgrade.StepError{Step: "start", Err: err}, back())
 	}
+	l.back = back
 	return p.Version, nil
 }
 
@@ -112,24 +119,36 @@ func (t *tail) Write(p []byte) (int, error) {
 	return len(p), nil
 }
 
-// startChild starts the program beside this one and waits until it serves; else it ends it.
+// startChild starts the program beside this one and waits until it can serve; else it ends it. Then the child takes
+// over where somebody can be told so, and nobody depends on this process. Elsewhere it has shown what was to be shown:
+// it ends, and the parcel is for this process, which becomes the new program.
 func (l *life) startChild() error {
 	p, err := l.pack()
 	if err != nil {
 		return err
 	}
-	defer p.Close()
 	child, err := handover.Start(l.exe, os.Args, os.Environ(), p)
 	if err != nil {
+		p.Close()
 		return err
 	}
 	ctx, cancel := context.WithTimeout(l.ctx, readyTime)
 	defer cancel()
-	if err := child.Wait(ctx); err != nil {
-		child.End()
-		return err
+	err = child.Wait(ctx)
+	replaced := err == nil && l.notify.heard() && os.Getpid() != 1
+	if replaced {
+		err = child.Go()
 	}
-	l.notify.send("MAINPID=" + strconv.Itoa(child.PID))
-	child.Release()
-	return nil
+	if err != nil || !replaced {
+		child.End()
+	}
+	if err != nil || replaced {
+		p.Close()
+	} else {
+		l.parcel = p
+	}
+	if replaced && err == nil {
+		l.notify.send("MAINPID=" + strconv.Itoa(child.PID))
+	}
+	return err
 }

@@ -414,7 +414,7 @@ type ClientInterface interface {
 
 	// Restart Restart the daemon
 	//
-	// Answers, and then begins anew with the same program file, arguments and environment, as the same process. Every listening socket is kept open: who connects in the meantime waits and is served. Connections that live end after a second at most. What was changed by `PATCH /configs` is lost. A body is not looked at.
+	// Answers, and then begins anew with the same program file, arguments and environment, as the same process. Every listening socket is kept open: who connects in the meantime waits and is served. Connections that live end after a second at most. What was changed by `PATCH /configs`, or by `PUT /configs` with a payload or another file, is lost. A program file that has been replaced must accept the configuration first. A body is not looked at.
 	//
 	// Corresponds with POST /restart (the `Restart` operationId).
 	Restart(ctx context.Context, reqEditors ...RequestEditorFn) (*http.Response, error)
@@ -503,7 +503,7 @@ type ClientInterface interface {
 
 	// Upgrade Upgrade the daemon
 	//
-	// Downloads the newest release from the server that the configuration names in `upgrade`, verifies its signature, and has it test the running configuration. Then the new program takes over the listening sockets, and the answer comes once it serves. Connections that live go on in the old program for up to a minute. When a step fails the old program goes on, its file is put back, and the error names the step. A body is not looked at.
+	// Downloads the newest release from the server that the configuration names in `upgrade`, verifies its signature, and has it test the configuration that a restart would read: what was changed by `PATCH /configs`, or by `PUT /configs` with a payload or another file, is lost. Then the new program is started with the listening sockets, and the answer comes once it can serve. Under systemd it takes over, and connections that live go on in the old program for up to a minute; elsewhere, as in a container, the daemon's process becomes the new program, as by `POST /restart`. When a step fails the old program goes on, its file is put back, and the error names the step. A body is not looked at.
 	//
 	// Corresponds with POST /upgrade (the `Upgrade` operationId).
 	Upgrade(ctx context.Context, params *UpgradeParams, reqEditors ...RequestEditorFn) (*http.Response, error)
@@ -1283,7 +1283,7 @@ func (c *Client) GetReadiness(ctx context.Context, reqEditors ...RequestEditorFn
 
 // Restart Restart the daemon
 //
-// Answers, and then begins anew with the same program file, arguments and environment, as the same process. Every listening socket is kept open: who connects in the meantime waits and is served. Connections that live end after a second at most. What was changed by `PATCH /configs` is lost. A body is not looked at.
+// Answers, and then begins anew with the same program file, arguments and environment, as the same process. Every listening socket is kept open: who connects in the meantime waits and is served. Connections that live end after a second at most. What was changed by `PATCH /configs`, or by `PUT /configs` with a payload or another file, is lost. A program file that has been replaced must accept the configuration first. A body is not looked at.
 //
 // Corresponds with POST /restart (the `Restart` operationId).
 func (c *Client) Restart(ctx context.Context, reqEditors ...RequestEditorFn) (*http.Response, error) {
@@ -1482,7 +1482,7 @@ func (c *Client) StreamTraffic(ctx context.Context, reqEditors ...RequestEditorF
 
 // Upgrade Upgrade the daemon
 //
-// Downloads the newest release from the server that the configuration names in `upgrade`, verifies its signature, and has it test the running configuration. Then the new program takes over the listening sockets, and the answer comes once it serves. Connections that live go on in the old program for up to a minute. When a step fails the old program goes on, its file is put back, and the error names the step. A body is not looked at.
+// Downloads the newest release from the server that the configuration names in `upgrade`, verifies its signature, and has it test the configuration that a restart would read: what was changed by `PATCH /configs`, or by `PUT /configs` with a payload or another file, is lost. Then the new program is started with the listening sockets, and the answer comes once it can serve. Under systemd it takes over, and connections that live go on in the old program for up to a minute; elsewhere, as in a container, the daemon's process becomes the new program, as by `POST /restart`. When a step fails the old program goes on, its file is put back, and the error names the step. A body is not looked at.
 //
 // Corresponds with POST /upgrade (the `Upgrade` operationId).
 func (c *Client) Upgrade(ctx context.Context, params *UpgradeParams, reqEditors ...RequestEditorFn) (*http.Response, error) {
@@ -4033,7 +4033,7 @@ type ClientWithResponsesInterface interface {
 
 	// RestartWithResponse Restart the daemon
 	//
-	// Answers, and then begins anew with the same program file, arguments and environment, as the same process. Every listening socket is kept open: who connects in the meantime waits and is served. Connections that live end after a second at most. What was changed by `PATCH /configs` is lost. A body is not looked at.
+	// Answers, and then begins anew with the same program file, arguments and environment, as the same process. Every listening socket is kept open: who connects in the meantime waits and is served. Connections that live end after a second at most. What was changed by `PATCH /configs`, or by `PUT /configs` with a payload or another file, is lost. A program file that has been replaced must accept the configuration first. A body is not looked at.
 	//
 	// Returns a wrapper object for the known response body format(s).
 	//
@@ -4123,7 +4123,7 @@ type ClientWithResponsesInterface interface {
 
 	// UpgradeWithResponse Upgrade the daemon
 	//
-	// Downloads the newest release from the server that the configuration names in `upgrade`, verifies its signature, and has it test the running configuration. Then the new program takes over the listening sockets, and the answer comes once it serves. Connections that live go on in the old program for up to a minute. When a step fails the old program goes on, its file is put back, and the error names the step. A body is not looked at.
+	// Downloads the newest release from the server that the configuration names in `upgrade`, verifies its signature, and has it test the configuration that a restart would read: what was changed by `PATCH /configs`, or by `PUT /configs` with a payload or another file, is lost. Then the new program is started with the listening sockets, and the answer comes once it can serve. Under systemd it takes over, and connections that live go on in the old program for up to a minute; elsewhere, as in a container, the daemon's process becomes the new program, as by `POST /restart`. When a step fails the old program goes on, its file is put back, and the error names the step. A body is not looked at.
 	//
 	// Returns a wrapper object for the known response body format(s).
 	//
@@ -7969,7 +7969,7 @@ func (c *ClientWithResponses) GetReadinessWithResponse(ctx context.Context, reqE
 
 // RestartWithResponse Restart the daemon
 //
-// Answers, and then begins anew with the same program file, arguments and environment, as the same process. Every listening socket is kept open: who connects in the meantime waits and is served. Connections that live end after a second at most. What was changed by `PATCH /configs` is lost. A body is not looked at.
+// Answers, and then begins anew with the same program file, arguments and environment, as the same process. Every listening socket is kept open: who connects in the meantime waits and is served. Connections that live end after a second at most. What was changed by `PATCH /configs`, or by `PUT /configs` with a payload or another file, is lost. A program file that has been replaced must accept the configuration first. A body is not looked at.
 //
 // Returns a wrapper object for the known response body format(s).
 //
@@ -8119,7 +8119,7 @@ func (c *ClientWithResponses) PutStoredWithResponse(ctx context.Context, key str
 
 // UpgradeWithResponse Upgrade the daemon
 //
-// Downloads the newest release from the server that the configuration names in `upgrade`, verifies its signature, and has it test the running configuration. Then the new program takes over the listening sockets, and the answer comes once it serves. Connections that live go on in the old program for up to a minute. When a step fails the old program goes on, its file is put back, and the error names the step. A body is not looked at.
+// Downloads the newest release from the server that the configuration names in `upgrade`, verifies its signature, and has it test the configuration that a restart would read: what was changed by `PATCH /configs`, or by `PUT /configs` with a payload or another file, is lost. Then the new program is started with the listening sockets, and the answer comes once it can serve. Under systemd it takes over, and connections that live go on in the old program for up to a minute; elsewhere, as in a container, the daemon's process becomes the new program, as by `POST /restart`. When a step fails the old program goes on, its file is put back, and the error names the step. A body is not looked at.
 //
 // Returns a wrapper object for the known response body format(s).
 //
