@@ -64,6 +64,12 @@ func contents(t *testing.T, path string) []byte {
 // launch runs a copy of a program with a configuration, whose MIXED is a free port.
 func launch(t *testing.T, program, config, stdin string, env ...string) *launched {
 	t.Helper()
+	return launchAs(t, nil, program, config, stdin, env...)
+}
+
+// launchAs is launch with a process of another kind; nil is the ordinary one.
+func launchAs(t *testing.T, attr *syscall.SysProcAttr, program, config, stdin string, env ...string) *launched {
+	t.Helper()
 	l := &launched{Daemon: &testkit.Daemon{Home: t.TempDir()}, ended: make(chan error, 1)}
 	l.Mixed = "127.0.0.1:" + strconv.Itoa(testkit.FreePort(t))
 	fill := func(s string) string { return strings.ReplaceAll(s, "MIXED", l.Mixed[strings.Index(l.Mixed, ":")+1:]) }
@@ -85,7 +91,7 @@ func launch(t *testing.T, program, config, stdin string, env ...string) *launche
 	l.cmd = exec.Command(l.exe, args...)
 	l.cmd.Stdin = strings.NewReader(fill(stdin))
 	l.cmd.Stdout, l.cmd.Stderr = out, out
-	l.cmd.Env = append(os.Environ(), env...)
+	l.cmd.Env, l.cmd.SysProcAttr = append(os.Environ(), env...), attr
 	if err := l.cmd.Start(); err != nil {
 		t.Fatal(err)
 	}

@@ -2,6 +2,7 @@ package e2e
 
 import (
 	"context"
+	"fmt"
 	"io"
 	"net"
 	"net/http"
@@ -9,6 +10,7 @@ import (
 	"path/filepath"
 	"strconv"
 	"strings"
+	"syscall"
 	"testing"
 	"time"
 
@@ -119,6 +121,19 @@ func TestRestartOfBrokenConfiguration(t *testing.T) {
 		t.Fatal(err)
 	}
 	mustDo(t, d, "POST", "/restart", "", 400)
+	busy, err := net.Listen("tcp", "127.0.0.1:0")
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer busy.Close()
+	// A port that another process has is told before anything ends; one of ours may go to another purpose.
+	text := fmt.Sprintf("%s\nport: %d\n", strings.Replace(plain, "mixed-port: MIXED", "mixed-port: 0", 1), busy.Addr().(*net.TCPAddr).Port)
+	if err := os.WriteFile(d.File, []byte(text), 0o600); err != nil {
+		t.Fatal(err)
+	}
+	if got := mustDo(t, d, "POST", "/restart", "", 500); !strings.Contains(got, `"step":"inbounds"`) {
+		t.Error(got)
+	}
 	mustDo(t, d, "GET", "/version", "", 200)
 }
 
@@ -147,4 +162,101 @@ func TestRestartMovesPorts(t *testing.T) {
 	}
 	restart(3, "allow-lan: true\nbind-address: 127.0.0.2\n")
 	waitFor(t, d.Log, "what was handed over is not needed any more", 4) // TCP and UDP, of both addresses
+}
+
+// TestRestartFindsUnixPath: a Unix socket whose path is gone is bound anew, one that was removed from the
+// configuration goes with its path, and a path that is another's by now keeps the daemon from a restart.
+func TestRestartFindsUnixPath(t *testing.T) {
+	d := testkit.Start(t, plain)
+	text, err := os.ReadFile(d.File)
+	if err != nil {
+		t.Fatal(err)
+	}
+	path := filepath.Join(d.Home, "controller.sock")
+	write := func(more string) {
+		t.Helper()
+		if err := os.WriteFile(d.File, []byte(string(text)+more), 0o600); err != nil {
+			t.Fatal(err)
+		}
+	}
+	times := 1
+	restart := func() {
+		t.Helper()
+		mustDo(t, d, "POST", "/restart", "", 200)
+		times++
+		waitFor(t, d.Log, serves, times)
+		mustDo(t, d, "GET", "/version", "", 200)
+	}
+	works := func() {
+		t.Helper()
+		if err := exchange("unix", path, "GET /version HTTP/1.0\r\n\r\n", "HTTP/1.1 200"); err != nil {
+			t.Error(err)
+		}
+	}
+	write("external-controller-unix: controller.sock\n")
+	restart()
+	works()
+	if err := os.Remove(path); err != nil {
+		t.Fatal(err)
+	}
+	restart()
+	works()
+	if err := os.Remove(path); err != nil {
+		t.Fatal(err)
+	}
+	other, err := net.Listen("unix", path)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if got := mustDo(t, d, "POST", "/restart", "", 500); !strings.Contains(got, "in use by another process") {
+		t.Error(got)
+	}
+	_ = other.Close() // and its path is gone
+	restart()
+	works()
+	write("")
+	restart()
+	waitFor(t, d.Log, "what was handed over is not needed any more", 1)
+	if _, err := os.Lstat(path); err == nil {
+		t.Error("the socket's path is still there")
+	}
+}
+
+// TestRestartServesOldSockets: who waits at a socket that a restart replaces on its port is served.
+func TestRestartServesOldSockets(t *testing.T) {
+	d := testkit.Start(t, plain)
+	text, err := os.ReadFile(d.File)
+	if err != nil {
+		t.Fatal(err)
+	}
+	h := startHammer(t)
+	for range 3 {
+		h.socks(d.Mixed)
+	}
+	for n := range 6 {
+		more := []string{"allow-lan: true\n", "", "inbound-mptcp: true\n"}[n%3]
+		if err := os.WriteFile(d.File, []byte(string(text)+more), 0o600); err != nil {
+			t.Fatal(err)
+		}
+		h.turn(50)
+		mustDo(t, d, "POST", "/restart", "", 200)
+		waitFor(t, d.Log, serves, n+2)
+	}
+	h.turn(50)
+	h.end()
+}
+
+// TestRestartAndStop: a signal to end that comes in the middle of a restart holds.
+func TestRestartAndStop(t *testing.T) {
+	for n := range 12 {
+		l := launch(t, version(t, "v1.0.0"), plain+"external-controller: 127.0.0.1:0\n", "")
+		mustDo(t, l.Daemon, "POST", "/restart", "", 200)
+		time.Sleep(time.Duration(n) * 10 * time.Millisecond) // any moment will do
+		signalTo(l.cmd.Process.Pid, syscall.SIGTERM)
+		select {
+		case <-l.ended:
+		case <-time.After(5 * time.Second):
+			t.Fatalf("it goes on:\n%s", l.log())
+		}
+	}
 }

@@ -123,7 +123,7 @@ const programName = "switchyard-" + runtime.GOOS + "-" + runtime.GOARCH
 func TestUpgradeFails(t *testing.T) {
 	one, two := version(t, "v1.0.0"), version(t, "v1.1.0")
 	r := newReleases(t)
-	l := launch(t, one, r.upgradable(), "")
+	l := launch(t, one, r.upgradable()+"external-controller-unix: controller.sock\n", "")
 	good := contents(t, two)
 	h := startHammer(t)
 	h.socks(l.Mixed)
@@ -176,6 +176,19 @@ func TestUpgradeFails(t *testing.T) {
 	program("echo no good; exit 1", "test", "no good")
 	program(`[ "$1" = -t ] || exit 3`, "start", "it ended, or said nothing")
 	program(`[ "$1" = -t ] || exec sleep 600`, "start", "not ready in time")
+	// It can serve, but too late: just then it is asked to end, as one that has to end in order.
+	program(`trap '' TERM; [ "$1" = -t ] || { sleep 10.3; (sleep 0.4; kill -TERM $$) & }; exec '`+two+`' "$@"`,
+		"start", "not ready in time")
+	h.turn(100)
+	if !strings.Contains(l.log(), "the process before this one goes on") {
+		t.Error("the new program did not come as far as to serve")
+	}
+	local := func() error {
+		return exchange("unix", l.Home+"/controller.sock", "GET /version HTTP/1.0\r\n\r\n", "HTTP/1.1 200")
+	}
+	if err := local(); err != nil {
+		t.Error(err)
+	}
 	h.end()
 	mustDo(t, l.Daemon, "GET", "/version", "", 200)
 }
@@ -287,6 +300,56 @@ dns: {enable: true, listen: "`+dns+`", enhanced-mode: fake-ip, fake-ip-range: 19
 	}
 }
 
+// TestUpgradeInPlace: where no systemd could be told of another process, this one becomes the new program.
+func TestUpgradeInPlace(t *testing.T) {
+	one, two := version(t, "v1.0.0"), version(t, "v1.1.0")
+	r := newReleases(t)
+	f := func(env []string, attr *syscall.SysProcAttr) {
+		t.Helper()
+		l := launchAs(t, attr, one, r.upgradable()+"external-controller-unix: controller.sock\n", "", env...)
+		r.publish("release", "v1.1.0", contents(t, two), true, nil)
+		mustDo(t, l.Daemon, "PUT", "/proxies/G", `{"name":"REJECT"}`, 204)
+		h := startHammer(t)
+		h.socks(l.Mixed)
+		h.api(l.BaseURL)
+		h.turn(20)
+		if code, body := l.upgrade(t, ""); code != 200 {
+			t.Fatalf("%d %s", code, body)
+		}
+		waitFor(t, l.log, serves, 3) // the one before, the trial, and the one that stays
+		h.turn(50)
+		h.end()
+		if got := mustDo(t, l.Daemon, "GET", "/version", "", 200); !strings.Contains(got, "v1.1.0") {
+			t.Error(got)
+		}
+		if got := mustDo(t, l.Daemon, "GET", "/proxies/G", "", 200); !strings.Contains(got, `"now":"REJECT"`) {
+			t.Error(got)
+		}
+		if err := exchange("unix", l.Home+"/controller.sock", "GET /version HTTP/1.0\r\n\r\n", "HTTP/1.1 200"); err != nil {
+			t.Error(err)
+		}
+		if got := l.programs(t); len(got) != 1 || got[0] != l.cmd.Process.Pid {
+			t.Errorf("processes %v; want %d", got, l.cmd.Process.Pid)
+		}
+		if !bytes.Equal(contents(t, l.exe), contents(t, two)) || !bytes.Equal(contents(t, l.exe+".old"), contents(t, one)) {
+			t.Error("the programs are not where they should be")
+		}
+		l.end(t)
+		select {
+		case err := <-l.ended:
+			if err != nil {
+				t.Error(err)
+			}
+		case <-time.After(10 * time.Second):
+			t.Error("it does not end")
+		}
+	}
+	f([]string{"NOTIFY_SOCKET="}, nil)
+	if attr := firstProcess(); attr != nil { // of a container, whoever hears what it says
+		f([]string{"NOTIFY_SOCKET=" + newManager(t).path}, attr)
+	}
+}
+
 // TestRestartOfStandardInput: what was read once is still known, and the program that is executed may be another.
 func TestRestartOfStandardInput(t *testing.T) {
 	one, two := version(t, "v1.0.0"), version(t, "v1.1.0")
@@ -316,10 +379,23 @@ func TestRestartOfStandardInput(t *testing.T) {
 			t.Error(got)
 		}
 	}
-	// What cannot be executed leaves what runs, with its sockets.
+	// What does not take the configuration, or cannot be executed at all, is not tried.
+	place([]byte("#!/bin/sh\necho mode: no such mode; exit 1\n"))
+	if code, body := l.Do(t, "POST", "/restart", ""); code != 500 || !strings.Contains(body, "mode: no such mode") {
+		t.Errorf("a program that refuses the configuration: %d %s", code, body)
+	}
 	place([]byte("\x00no program"))
+	if code, body := l.Do(t, "POST", "/restart", ""); code != 500 || !strings.Contains(body, `"code":"restart_failed"`) {
+		t.Errorf("no program: %d %s", code, body)
+	}
+	h.turn(20)
+	// What turns out to be none leaves what runs, with its sockets. A tunnel makes the daemon wait.
+	place(contents(t, two))
+	c := connect(t, l.Mixed, silent(t))
 	mustDo(t, l.Daemon, "POST", "/restart", "", 200)
+	place([]byte("\x00no program"))
 	waitFor(t, l.log, "the restart did not work", 1)
+	_ = c.Close()
 	waitFor(t, l.log, serves, 4)
 	h.turn(20)
 	if got := l.programs(t); len(got) != 1 || got[0] != l.cmd.Process.Pid {
@@ -330,6 +406,17 @@ func TestRestartOfStandardInput(t *testing.T) {
 	waitFor(t, l.log, serves, 5)
 	h.turn(20)
 	h.end()
+}
+
+// silent is the address of a server that takes connections and says nothing.
+func silent(t *testing.T) string {
+	t.Helper()
+	ln, err := net.Listen("tcp", "127.0.0.1:0")
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() { _ = ln.Close() })
+	return ln.Addr().String()
 }
 
 // manager hears what a daemon tells systemd.
