@@ -15,6 +15,15 @@ type Detail interface {
 	Detail()
 }
 
+// Details are facts for the structured form alone.
+func Details(facts ...slog.Attr) slog.Attr { return slog.Any("", details(facts)) }
+
+type details []slog.Attr
+
+// LogValue and Detail implement Detail.
+func (d details) LogValue() slog.Value { return slog.GroupValue(d...) }
+func (d details) Detail()              {}
+
 // both are the facts of two.
 type both struct{ one, other Detail }
 

@@ -80,15 +80,6 @@ func TestMissedIsToldOnce(t *testing.T) {
 	}
 }
 
-// known are facts for the structured form alone.
-func known(facts ...slog.Attr) slog.Attr { return slog.Any("", details(facts)) }
-
-type details []slog.Attr
-
-// LogValue and Detail implement Detail.
-func (d details) LogValue() slog.Value { return slog.GroupValue(d...) }
-func (d details) Detail()              {}
-
 // TestDetails shows facts in the structured form alone, and in groups where another handler writes.
 func TestDetails(t *testing.T) {
 	f := func(log func(*slog.Logger), text, all string) {
@@ -106,15 +97,15 @@ func TestDetails(t *testing.T) {
 			t.Errorf("%s; want %s", got, all)
 		}
 	}
-	id := known(slog.String("id", "7"), slog.String("none", ""), slog.Time("at", time.Unix(0, 0).UTC()))
+	id := Details(slog.String("id", "7"), slog.String("none", ""), slog.Time("at", time.Unix(0, 0).UTC()))
 	f(func(l *slog.Logger) { l.Info("x", id) }, "x", "[{id 7} {at 1970-01-01T00:00:00Z}]")
-	f(func(l *slog.Logger) { l.Info("x", "n", 3, id, known(slog.Int("m", 4))) }, "x n=3", "[{n 3} {id 7} {at 1970-01-01T00:00:00Z} {m 4}]")
+	f(func(l *slog.Logger) { l.Info("x", "n", 3, id, Details(slog.Int("m", 4))) }, "x n=3", "[{n 3} {id 7} {at 1970-01-01T00:00:00Z} {m 4}]")
 	f(func(l *slog.Logger) { l.With(id).Info("x", "id", 8) }, "x id=8", "[{id 8} {at 1970-01-01T00:00:00Z}]")
-	f(func(l *slog.Logger) { l.With("a", 1, known(slog.Int("b", 2))).Info("x", known(slog.Int("c", 3))) }, "x a=1", "[{a 1} {b 2} {c 3}]")
+	f(func(l *slog.Logger) { l.With("a", 1, Details(slog.Int("b", 2))).Info("x", Details(slog.Int("c", 3))) }, "x a=1", "[{a 1} {b 2} {c 3}]")
 	f(func(l *slog.Logger) { l.With("a", 1).Info("x") }, "x a=1", "[{a 1}]")
 
 	var out bytes.Buffer
-	slog.New(slog.NewTextHandler(&out, nil)).Info("x", known(slog.String("id", "7")))
+	slog.New(slog.NewTextHandler(&out, nil)).Info("x", Details(slog.String("id", "7")))
 	if !strings.HasSuffix(out.String(), "msg=x id=7\n") {
 		t.Errorf("another handler writes %q", &out)
 	}
