@@ -52,23 +52,24 @@ func (r *Relay) apply(c *config.Config, off map[int]bool) (err error) {
 func (r *Relay) Try(c *config.Config) (err error) {
 	r.applying.Lock()
 	defer r.applying.Unlock()
+	if err := r.unchangeable(); err != nil {
+		return err
+	}
 	if err := c.Validate().Err(); err != nil {
 		return err
 	}
-	prev := r.current.Load()
+	x := &transaction{relay: r, prev: r.current.Load(), step: "build"}
 	judge := newJudge(r.source)
-	next, err := judge.build(quiet(c), nil, nil)
-	defer func() { judge.discard(next, nil) }()
-	if err != nil {
-		return err
-	}
-	x := &transaction{relay: r, prev: prev, next: next, step: "build"}
 	defer func() {
 		if v := recover(); v != nil {
 			err = r.bug(x.step, v)
 		}
 		x.abort()
+		judge.discard(x.next, nil)
 	}()
+	if x.next, err = judge.build(quiet(c), nil, nil); err != nil {
+		return err
+	}
 	return x.prepare(c)
 }
 

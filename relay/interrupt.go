@@ -54,6 +54,7 @@ type interruptGroup struct {
 type departure struct {
 	from, to string
 	at       time.Time
+	void     bool // the choice has come back meanwhile
 }
 
 func newInterrupts(table *track.Table, book *health.Book, log *slog.Logger) *interrupts {
@@ -203,7 +204,7 @@ func (i *interrupts) due(now time.Time) (ends []ending, next time.Duration) {
 				continue
 			}
 			e := ending{group: g.name, from: d.from, to: d.to, after: g.after}
-			for _, f := range g.elsewhere(live, d.from) {
+			for _, f := range g.elsewhere(live, d) {
 				if !taken[f] {
 					taken[f] = true
 					e.flows = append(e.flows, f)
@@ -230,6 +231,9 @@ func (g *interruptGroup) look(now time.Time) {
 	if g.now != "" {
 		g.leave(g.now, to, now)
 	}
+	for i := range g.left {
+		g.left[i].void = g.left[i].void || g.left[i].from == to
+	}
 	g.now = to
 }
 
@@ -240,7 +244,7 @@ func (g *interruptGroup) strays(live []*track.Entry, now time.Time) {
 		if m == "" || m == g.now || e.Start.Before(g.since) || e.Reason() != "" {
 			continue
 		}
-		if !slices.ContainsFunc(g.left, func(d departure) bool { return d.from == m }) {
+		if !slices.ContainsFunc(g.left, func(d departure) bool { return d.from == m && !d.void && !e.Start.After(d.at) }) {
 			g.leave(m, g.now, now)
 		}
 	}
@@ -258,13 +262,13 @@ func (g *interruptGroup) due(d *departure) time.Time { return d.at.Add(g.after) 
 
 // elsewhere are the flows that the group carries by another member than its choice: by the one that it has left,
 // and by those that it left before anybody looked, but not by those with a departure of their own.
-func (g *interruptGroup) elsewhere(live []*track.Entry, left string) (flows []*track.Entry) {
+func (g *interruptGroup) elsewhere(live []*track.Entry, left *departure) (flows []*track.Entry) {
 	for _, e := range live {
 		m := e.Member(g.name)
 		if m == "" || m == g.now || e.Reason() != "" {
 			continue
 		}
-		if m == left || !slices.ContainsFunc(g.left, func(d departure) bool { return d.from == m }) {
+		if m == left.from && !left.void && !e.Start.After(left.at) || !slices.ContainsFunc(g.left, func(d departure) bool { return d.from == m }) {
 			flows = append(flows, e)
 		}
 	}

@@ -213,6 +213,24 @@ func TestInterruptDrains(t *testing.T) {
 		x.are("")
 		x.logged(`group "G" went from b to c: 2 connections ended after 30s; group "G" went from c to a: 1 connection ended after 30s`)
 
+		// One that is left, chosen again and left again has its time from then on, also what it carries since.
+		x.open("a G")
+		choose("b")
+		time.Sleep(10 * time.Second)
+		choose("a")
+		time.Sleep(10 * time.Second)
+		x.open("a G")
+		choose("b")
+		time.Sleep(20 * time.Second)
+		x.are("a G, a G")
+		time.Sleep(10 * time.Second)
+		x.are("")
+		x.logged(`group "G" went from a to b: 0 connections ended after 30s`, `group "G" went from b to a: 0 connections ended after 30s`,
+			`group "G" went from a to b: 2 connections ended after 30s`)
+		choose("a")
+		time.Sleep(time.Minute)
+		x.logged(`group "G" went from b to a: 0 connections ended after 30s`)
+
 		// A change of mind about the policy holds for what is still to come.
 		x.open("a G")
 		choose("b")

@@ -226,7 +226,7 @@ func (n *Running) endings(prev *Running, live []*track.Entry) (list []ending) {
 			continue
 		}
 		ig.left = nil
-		e := ending{group: c.Name, from: from, to: ig.now, after: ig.after, flows: ig.elsewhere(live, from)}
+		e := ending{group: c.Name, from: from, to: ig.now, after: ig.after, flows: ig.elsewhere(live, &departure{from: from, at: time.Now()})}
 		if len(e.flows) > 0 {
 			list = append(list, e)
 		}

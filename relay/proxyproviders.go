@@ -115,7 +115,11 @@ func (b *builder) newProxyProvider(c *config.ProxyProvider) *proxyProvider {
 	p.probe = b.providerProbe(c)
 	p.nodes.Store(&nodeSet{})
 	if old := b.prev.provider(c.Name); old != nil {
-		p.nodes.Store(p.again(old.nodes.Load())) // until there is something better
+		now := old.nodes.Load()
+		p.nodes.Store(&nodeSet{made: now.made}) // nodes that stay the same are kept
+		if _, loaded := old.source.Value(); loaded {
+			p.nodes.Store(p.again(now)) // until there is something better
+		}
 		if old.config.URL == c.URL {
 			p.used.Store(old.used.Load())
 		}

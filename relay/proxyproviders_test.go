@@ -100,6 +100,23 @@ func TestProviderKeepsItsNodes(t *testing.T) {
 	}
 }
 
+// TestPayloadIsEdited: the nodes of the file hold until something is loaded, in the words of the file that runs.
+func TestPayloadIsEdited(t *testing.T) {
+	r, apply := runProviders(t, t.TempDir(), new(bytes.Buffer))
+	text := "proxy-providers: {p: {type: http, url: 'http://127.0.0.1:1/x', proxy: DIRECT, payload: [{name: one, type: direct}, {name: same, type: direct}]}}\n" +
+		"proxy-groups: [{name: G, type: select, use: [p]}]"
+	if err := apply(text); err != nil {
+		t.Fatal(err)
+	}
+	same := r.Outbound("same")
+	if err := apply(strings.Replace(text, "one", "two", 1)); err != nil {
+		t.Fatal(err)
+	}
+	if got := membersOf(r, "G"); got != "two same" || r.Outbound("same") != same {
+		t.Error(got)
+	}
+}
+
 // TestProviderIsNoReasonToRefuse a file: its list has a node of the name of one that dials through the group.
 func TestProviderIsNoReasonToRefuse(t *testing.T) {
 	home := t.TempDir()

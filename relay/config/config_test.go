@@ -108,6 +108,9 @@ func TestDiagnostics(t *testing.T) {
 			"f:1:79: error: proxy-providers.p.override.dialer-proxy: no proxy or group is called \"c\"")
 	f("proxy-providers: {p: {type: file, path: a, dialer-proxy: g}}\nproxy-groups: [{name: g, type: select, proxies: [h]}, {name: h, type: select, use: [p]}]",
 		"f:1:58: warning: proxy-providers.p.dialer-proxy: its nodes are dialed through themselves: p -> g -> h -> p")
+	f("proxies: [{name: n, type: http, server: x, port: 1, dialer-proxy: h}]\nproxy-providers: {p: {type: file, path: a, dialer-proxy: g}}\n"+
+		"proxy-groups: [{name: g, type: select, proxies: [n]}, {name: h, type: select, use: [p]}]",
+		"f:2:58: warning: proxy-providers.p.dialer-proxy: its nodes are dialed through themselves: p -> g -> n -> h -> p")
 	f("proxy-providers: {p: {type: file, path: a, override: {udp: maybe, ip-version: ipv5, proxy-name: [{pattern: '(', target: a}], override-expr: a}}}",
 		"f:1:60: error: proxy-providers.p.override.udp: want true or false, got \"maybe\"\n"+
 			"f:1:79: error: proxy-providers.p.override.ip-version: want dual, ipv4, ipv6, ipv4-prefer, ipv6-prefer, got \"ipv5\" (did you mean \"ipv4\"?)\n"+

@@ -175,7 +175,7 @@ func yamlNodes(body []byte) ([]*yaml.Node, error) {
 	parts := 0
 	for _, c := range body {
 		switch c {
-		case ',', ':', '\n', '[', '{', '-':
+		case ',', ':', '?', '\n', '\r', '[', '{', '-':
 			parts++
 		}
 	}
@@ -280,15 +280,15 @@ func (p *ProxyProvider) read(items []*yaml.Node) (*NodeList, error) {
 	if err != nil {
 		return nil, err
 	}
-	slow := false
+	slow := ""
 	f.Slow = func(err error) {
-		slow = true
-		list.Add(NodeProblem{Text: "filter: " + err.Error()})
+		slow = "filter: " + err.Error()
+		list.Add(NodeProblem{Text: slow})
 	}
 	chosen := filter.Apply(f, raw, func(r rawNode) (name, kind string) { return r.name, r.kind })
 	if len(chosen) == 0 {
-		if slow {
-			return list, fmt.Errorf("%w: %s", errNoMatch, list.Problems[len(list.Problems)-1].Text)
+		if slow != "" {
+			return list, fmt.Errorf("%w: %s", errNoMatch, slow)
 		}
 		return list, errNoMatch
 	}
@@ -311,6 +311,11 @@ func (p *ProxyProvider) read(items []*yaml.Node) (*NodeList, error) {
 		if node, ok := p.node(r, list); ok {
 			first[r.name] = r.index
 			list.Nodes = append(list.Nodes, node)
+		}
+	}
+	for i, r := range renames {
+		if r.GaveUp() {
+			list.Add(NodeProblem{Text: fmt.Sprintf("proxy-name: pattern %d takes too long: some names are as they were", i+1)})
 		}
 	}
 	if len(list.Nodes) == 0 {
@@ -349,6 +354,7 @@ func (p *ProxyProvider) raw(items []*yaml.Node, d *decoder, list *NodeList) []ra
 				r.kind = e.val.n.Value
 			}
 		}
+		r.name = sharelink.CleanName(r.name)
 		switch {
 		case d.merges > maxMerges || d.visits > maxVisits:
 			list.Add(r.problem("merge keys or aliases bring too much"))
@@ -356,11 +362,7 @@ func (p *ProxyProvider) raw(items []*yaml.Node, d *decoder, list *NodeList) []ra
 			list.Add(r.problem("want a name"))
 		case r.kind == "":
 			list.Add(r.problem("want a type"))
-		case sharelink.CleanName(r.name) == "":
-			r.name = ""
-			list.Add(r.problem("want a name that can be shown"))
 		default:
-			r.name = sharelink.CleanName(r.name)
 			raw = append(raw, r)
 		}
 	}

@@ -217,6 +217,7 @@ func TestListsAreBounded(t *testing.T) {
 	f("x: &b {"+keys.String()+"}\nproxies: [{name: a, type: direct, <<: ["+strings.Repeat("*b,", 3000)+"]}]", "bring too much")
 	f("x: &b {"+keys.String()+"}\nproxies: ["+strings.Repeat("{name: a, type: direct, <<: *b}, ", 3000)+"]", "bring too much")
 	f("x: &b {name: a, type: direct, "+keys.String()+"}\nproxies: ["+strings.Repeat("*b,", 9000)+"]", "")
+	f("proxies: 1\r"+strings.Repeat("? a\r", 2<<20), "a list of more than 1000000 parts")
 	f("proxies: ["+strings.Repeat("a,", 4<<20)+"]", "a list of more than 1000000 parts")
 	f("proxies: ["+strings.Repeat("a,", 20_000)+"]", "more than 10000 nodes")
 	f("proxies: [{name: a, type: direct, dialer-proxy: "+strings.Repeat("x", 1000)+"}]", "256 bytes at the most")

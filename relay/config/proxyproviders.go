@@ -273,6 +273,11 @@ func (c *Config) checkPayload(d *decoder, p *ProxyProvider, path string, names [
 // leadsTo is the way from a group to one that uses the provider called name; nil is none.
 func (c *Config) leadsTo(group, name string) []string {
 	members := c.members()
+	for i := range c.Proxies {
+		if p := &c.Proxies[i]; p.DialerProxy != "" {
+			members[p.Name] = []string{p.DialerProxy}
+		}
+	}
 	seen := make(map[string]bool)
 	var walk func(at string) []string
 	walk = func(at string) []string {

@@ -12,6 +12,7 @@ type Rename struct {
 	re    *regexp2.Regexp
 	into  string
 	spent time.Duration
+	slow  bool
 }
 
 // NewRename reads a regular expression and what its finds become, where $1 and ${name} are its groups. An
@@ -30,6 +31,9 @@ func NewRename(pattern, into string) (*Rename, error) {
 	return &Rename{re: p.rich, into: into}, nil
 }
 
+// GaveUp says whether some names were left as they were because the pattern takes too long.
+func (r *Rename) GaveUp() bool { return r.slow || r.spent > listTime }
+
 // Apply returns name as it is from now on. Where the pattern takes too long it is name itself, and when it has
 // taken too long for all names together it is not tried again. It is for one list and one goroutine.
 func (r *Rename) Apply(name string) (now string) {
@@ -45,6 +49,7 @@ func (r *Rename) Apply(name string) (now string) {
 	}()
 	now, err := r.re.Replace(name, r.into, -1, -1)
 	if err != nil {
+		r.slow = true
 		return name
 	}
 	return now
