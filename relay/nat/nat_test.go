@@ -290,7 +290,7 @@ func TestEndedBeforeItHasAConnection(t *testing.T) {
 			dials++
 			return newConn(), nil
 		})
-		return nil, err
+		return nil, errors.Join(ctx.Err(), err) // also where the connection came first
 	}})
 	ctx, cancel := context.WithCancel(t.Context())
 	done := make(chan error)
