@@ -45,6 +45,7 @@ type held struct {
 	adopted  bool                  // it was left by another process
 
 	over  atomic.Bool // deadline has passed for good
+	gone  atomic.Bool // it closes
 	ended chan struct{}
 	once  sync.Once
 }
@@ -183,6 +184,14 @@ func (h *held) again(err error) bool {
 	return h.all != nil && errors.Is(err, os.ErrDeadlineExceeded) && !h.over.Load()
 }
 
+// last is err as the reader of a socket that closes should have it: who was held still has run out of time first.
+func (h *held) last(err error) error {
+	if h != nil && h.gone.Load() && errors.Is(err, os.ErrDeadlineExceeded) {
+		return net.ErrClosed
+	}
+	return err
+}
+
 // isShut says whether what waits in the queue is not ours.
 func (h *held) isShut() bool { return h.all != nil && h.all.shut.Load() }
 
@@ -209,6 +218,7 @@ func (h *held) end(how func()) {
 
 // drop takes h out of the account. It comes before the socket closes.
 func (h *held) drop() {
+	h.gone.Store(true)
 	h.end(func() {
 		if h.all != nil {
 			delete(h.all.open, h)

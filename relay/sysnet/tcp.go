@@ -184,7 +184,7 @@ func (l *TCPListener) accept() (*net.TCPConn, error) {
 		l.held.pass()
 		c, err := l.AcceptTCP()
 		if err == nil || !l.held.again(err) {
-			return c, err
+			return c, l.held.last(err)
 		}
 	}
 }

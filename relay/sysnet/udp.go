@@ -113,7 +113,7 @@ func (c *UDPConn) Receive(p []byte) (n int, from netip.AddrPort, local netip.Add
 		c.wait()
 		n, from, local, err = c.receive(p)
 		if err == nil || !c.again(err) {
-			return n, from, local, err
+			return n, from, local, c.held.last(err)
 		}
 	}
 }

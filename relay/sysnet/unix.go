@@ -47,7 +47,7 @@ func (l *UnixListener) Accept() (net.Conn, error) {
 		case err == nil:
 			return c, nil
 		case !l.held.again(err):
-			return nil, err
+			return nil, l.held.last(err)
 		}
 	}
 }
