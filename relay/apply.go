@@ -111,8 +111,8 @@ func (x *transaction) commit(c *config.Config) (err error) {
 	x.step = "commit"
 	err = r.finish(x.step, func() {
 		r.use(next, func() {
-			x.late = true
 			x.resolving.adopt()
+			x.late = true
 		})
 	})
 	if !x.late {

@@ -288,7 +288,7 @@ func (b *binding) socket(slot slot) (*listening, error) {
 	}
 	s, err := b.in.open(k, o)
 	if errors.Is(err, syscall.EADDRINUSE) && b.share(slot) {
-		o.ReusePort = true
+		o.ReusePort, o.Muted = true, true // the change may be given up
 		s, err = b.in.open(k, o)
 	}
 	if err != nil {

@@ -4,10 +4,10 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"net"
 	"os"
 	"os/exec"
 	"runtime"
-	"slices"
 	"strings"
 	"syscall"
 	"time"
@@ -79,16 +79,42 @@ func (l *life) startable() error {
 	return nil
 }
 
-// bindable says whether the sockets that c wants can be had. One whose port is ours may serve another purpose
-// after a restart, which it cannot in a reload.
+// bindable says whether the sockets that c wants can be had. One of ours may serve another purpose after a restart,
+// which it cannot in a reload: then each address must be one that we have, or free.
 func (l *life) bindable(c *config.Config) error {
 	err := l.relay.Try(c)
-	if errors.Is(err, syscall.EADDRINUSE) && slices.ContainsFunc(l.sockets.Ports(), func(port string) bool {
-		return strings.Contains(err.Error(), ":"+port+": ")
-	}) {
-		return nil
+	if !errors.Is(err, syscall.EADDRINUSE) {
+		return err
 	}
-	return err
+	for _, want := range c.Listens() {
+		if !l.sockets.Holds("tcp", want.Addr) {
+			ln, err := net.Listen("tcp", want.Addr)
+			if err != nil {
+				return wanting(&want, err)
+			}
+			_ = ln.Close()
+		}
+		if want.UDP && !l.sockets.Holds("udp", want.Addr) {
+			c, err := net.ListenPacket("udp", want.Addr)
+			if err != nil {
+				return wanting(&want, err)
+			}
+			_ = c.Close()
+		}
+	}
+	return nil
+}
+
+// wanting is a socket that cannot be had, as a change of the configuration would tell it.
+func wanting(l *config.Listening, err error) error {
+	step := "inbounds"
+	switch {
+	case strings.HasPrefix(l.Key, "external-controller"):
+		step = "controller"
+	case strings.HasPrefix(l.Key, "dns."):
+		step = "dns"
+	}
+	return &relay.StepError{Step: step, Err: fmt.Errorf("%s: %w", l.Key, err)}
 }
 
 // runningImage is the file that this process runs, which is known as exe; nil is that nobody knows.

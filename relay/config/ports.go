@@ -4,54 +4,63 @@ import (
 	"fmt"
 	"net"
 	"net/netip"
+	"strconv"
 	"strings"
 )
 
-// listening is an address that a configuration listens on.
-type listening struct {
-	key, host string
-	port      string
-	inbound   bool
+// Listening is an address that a configuration listens on over TCP.
+type Listening struct {
+	Key     string // of the configuration
+	Addr    string
+	UDP     bool // over UDP as well
+	host    string
+	port    int
+	inbound bool
 }
 
-// listens are the addresses that c listens on over TCP: nothing listens over UDP alone.
-func (c *Config) listens() []listening {
-	list := make([]listening, 0, 6)
+// Listens are the addresses that c listens on: nothing listens over UDP alone.
+func (c *Config) Listens() []Listening {
+	list := make([]Listening, 0, 6)
 	host := "127.0.0.1"
 	if c.AllowLAN {
-		host = strings.Trim(c.BindAddress, "[]")
+		if host = strings.Trim(c.BindAddress, "[]"); host == "*" {
+			host = ""
+		}
 	}
 	for _, p := range []struct {
 		key  string
 		port int
-	}{{"port", c.Port}, {"socks-port", c.SocksPort}, {"mixed-port", c.MixedPort}} {
+		udp  bool
+	}{{"port", c.Port, false}, {"socks-port", c.SocksPort, true}, {"mixed-port", c.MixedPort, true}} {
 		if p.port > 0 {
-			list = append(list, listening{p.key, host, fmt.Sprint(p.port), true})
+			addr := net.JoinHostPort(host, strconv.Itoa(p.port))
+			list = append(list, Listening{p.key, addr, p.udp, host, p.port, true})
 		}
 	}
-	add := func(key, addr string) {
-		host, port, err := net.SplitHostPort(addr)
-		if err == nil && port != "0" && port != "" {
-			list = append(list, listening{key, host, port, false})
+	add := func(key, addr string, udp bool) {
+		host, text, err := net.SplitHostPort(addr)
+		port, _ := strconv.Atoi(text)
+		if err == nil && port != 0 {
+			list = append(list, Listening{key, addr, udp, host, port, false})
 		}
 	}
-	add("external-controller", c.Controller.Addr)
-	add("external-controller-tls", c.Controller.TLSAddr)
+	add("external-controller", c.Controller.Addr, false)
+	add("external-controller-tls", c.Controller.TLSAddr, false)
 	if c.DNS.Enable {
-		add("dns.listen", c.DNS.Listen)
+		add("dns.listen", c.DNS.Listen, true)
 	}
 	return list
 }
 
 // checkPorts reports addresses that two things cannot both listen on.
 func (c *Config) checkPorts(d *decoder) {
-	list := c.listens()
+	list := c.Listens()
 	for i, l := range list {
 		for _, other := range list[:i] {
 			if l.inbound && other.inbound || l.port != other.port || !overlap(l.host, other.host) {
 				continue // two inbound ports are compared as numbers
 			}
-			d.report(Error, d.places[l.key], l.key, fmt.Sprintf("port %s is that of %s already", l.port, other.key), "")
+			d.report(Error, d.places[l.Key], l.Key, fmt.Sprintf("port %d is that of %s already", l.port, other.Key), "")
 			break
 		}
 	}

@@ -46,6 +46,7 @@ const acceptPause = 100 * time.Millisecond
 // Serve accepts until ctx is done, takes what waits in the queue, and closes the socket. The
 // connections it accepted go on: they belong to conns, and to flows, their context.
 func (l *Listener) Serve(ctx, flows context.Context) {
+	l.tcp.Unmute()
 	defer l.tcp.Close()
 	stop := context.AfterFunc(ctx, l.tcp.Interrupt)
 	defer stop()

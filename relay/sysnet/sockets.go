@@ -146,16 +146,16 @@ func (s *Sockets) HasUnix(path string) bool {
 	return false
 }
 
-// Ports are those of the sockets that are open and have one.
-func (s *Sockets) Ports() (ports []string) {
+// Holds says whether a socket that is open was asked for at addr, or has it.
+func (s *Sockets) Holds(network, addr string) bool {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	for h := range s.open {
-		if _, port, err := net.SplitHostPort(h.socket.Bound); err == nil && h.socket.Network != "unix" {
-			ports = append(ports, port)
+		if k := &h.socket; k.Network == network && (k.Asked == addr || k.Bound == addr) {
+			return true
 		}
 	}
-	return ports
+	return false
 }
 
 // CloseAll closes the descriptors of list.

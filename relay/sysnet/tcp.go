@@ -22,6 +22,9 @@ type Options struct {
 	FastOpen  bool   // TCP fast open
 	Multipath bool   // multipath TCP
 	ReusePort bool   // SO_REUSEPORT from the start
+	// Muted has a listener drop what asks it for a connection until Unmute: a client asks again a second later.
+	// Of two listeners on one address the system chooses, and this one may close again.
+	Muted     bool
 	KeepAlive KeepAlive
 
 	// Owner tells those apart who listen, so that each gets its own socket of those that were left.
@@ -135,13 +138,34 @@ func ListenTCP(addr string, o Options) (*TCPListener, error) {
 	return &TCPListener{TCPListener: l, keepAlive: o.KeepAlive, held: o.Sockets.hold(k, adopted, raw, l.SetDeadline)}, nil
 }
 
+// muted is control for a listener that is to be muted.
+func (o *Options) muted(next control) control {
+	if !o.Muted {
+		return next
+	}
+	return func(network, addr string, c syscall.RawConn) error {
+		mute(c)
+		if next == nil {
+			return nil
+		}
+		return next(network, addr, c)
+	}
+}
+
+// Unmute lets connections come; see Options.
+func (l *TCPListener) Unmute() {
+	if raw, err := l.SyscallConn(); err == nil {
+		_ = l.held.all.whenOwn(func() error { unmute(raw); return nil })
+	}
+}
+
 // listenTCP takes the socket that was left for addr, or makes one.
 func listenTCP(addr string, o Options) (ln net.Listener, adopted bool, err error) {
 	if k, ok := o.Sockets.take("tcp", addr, o); ok {
 		ln, err = adoptListener(k, o)
 		return ln, true, err
 	}
-	lc := net.ListenConfig{KeepAlive: -1, Control: o.Sockets.quiet(o.listenControl())}
+	lc := net.ListenConfig{KeepAlive: -1, Control: o.Sockets.quiet(o.muted(o.listenControl()))}
 	lc.SetMultipathTCP(o.Multipath)
 	ln, err = lc.Listen(context.Background(), "tcp", addr)
 	return ln, false, err

@@ -134,6 +134,15 @@ func TestRestartOfBrokenConfiguration(t *testing.T) {
 	if got := mustDo(t, d, "POST", "/restart", "", 500); !strings.Contains(got, `"step":"inbounds"`) {
 		t.Error(got)
 	}
+	// Also where another is in the way beside one of ours that goes to another purpose.
+	_, port, _ := net.SplitHostPort(strings.TrimPrefix(d.BaseURL, "http://"))
+	text = strings.Replace(text, "mixed-port: 0", "socks-port: "+port, 1)
+	if err := os.WriteFile(d.File, []byte(text), 0o600); err != nil {
+		t.Fatal(err)
+	}
+	if got := mustDo(t, d, "POST", "/restart", "", 500); !strings.Contains(got, "in use") {
+		t.Error(got)
+	}
 	mustDo(t, d, "GET", "/version", "", 200)
 }
 
