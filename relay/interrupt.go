@@ -5,7 +5,6 @@ import (
 	"fmt"
 	"log/slog"
 	"slices"
-	"strings"
 	"sync"
 	"time"
 
@@ -286,11 +285,11 @@ func (e *ending) carryOut(log *slog.Logger) {
 	for _, f := range e.flows {
 		f.End(track.Moved(e.group, e.from, e.to))
 	}
-	text := fmt.Sprintf("group %q went from %s to %s: %d ", e.group, e.from, e.to, len(e.flows))
-	text += "connections ended"
+	what := "connections"
 	if len(e.flows) == 1 {
-		text = strings.TrimSuffix(text, "connections ended") + "connection ended"
+		what = "connection"
 	}
+	text := fmt.Sprintf("group %q went from %s to %s: %d %s ended", e.group, e.from, e.to, len(e.flows), what)
 	if e.after > 0 {
 		text += fmt.Sprintf(" after %v", e.after)
 	}

@@ -43,6 +43,7 @@ type nodeSet struct {
 	list []outbound.Outbound
 	made map[string]made
 	from *config.NodeList // and what is wrong with some; without nodes
+	own  bool             // they are those of the file, which something that is loaded replaces
 }
 
 // proxyProviders makes the proxy providers of the configuration. One whose settings stay is kept with its
@@ -117,7 +118,7 @@ func (b *builder) newProxyProvider(c *config.ProxyProvider) *proxyProvider {
 	if old := b.prev.provider(c.Name); old != nil {
 		now := old.nodes.Load()
 		p.nodes.Store(&nodeSet{made: now.made}) // nodes that stay the same are kept
-		if _, loaded := old.source.Value(); loaded {
+		if !now.own {
 			p.nodes.Store(p.again(now)) // until there is something better
 		}
 		if old.config.URL == c.URL {
@@ -148,7 +149,9 @@ func (b *builder) newProxyProvider(c *config.ProxyProvider) *proxyProvider {
 	}
 	p.kind, p.source = settings.Kind, provider.New(settings)
 	if now := p.nodes.Load(); c.Payload != nil && len(now.list) == 0 {
-		p.nodes.Store(p.make(c.Payload)) // until there is something better
+		spare := p.make(c.Payload)
+		spare.own = true
+		p.nodes.Store(spare)
 	}
 	p.run = p.source.Run
 	return p

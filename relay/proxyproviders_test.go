@@ -89,6 +89,15 @@ func TestProviderKeepsItsNodes(t *testing.T) {
 	if got := membersOf(r, "G"); got != "x y" || r.Outbound("x") != x {
 		t.Errorf("%s: the nodes are gone", got)
 	}
+	if err := apply(strings.Replace(text, "/one', ", "/two', interval: 60, ", 1)); err != nil {
+		t.Fatal(err)
+	}
+	if got := membersOf(r, "G"); got != "x y" || r.Outbound("x") != x {
+		t.Errorf("%s: the nodes are gone with the next change", got)
+	}
+	if _, err := r.UpdateProxyProvider(t.Context(), "p"); err == nil {
+		t.Error("a status is a list")
+	}
 	if p, _ = r.ProxyProvider("p"); p.Err == nil || p.Used != nil {
 		t.Errorf("%+v: of the other subscription", p)
 	}
