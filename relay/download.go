@@ -7,6 +7,7 @@ import (
 	"net/http"
 	"strconv"
 
+	"github.com/switchyard-proxy/switchyard/relay/config"
 	"github.com/switchyard-proxy/switchyard/relay/fetch"
 	"github.com/switchyard-proxy/switchyard/relay/flow"
 )
@@ -23,6 +24,17 @@ func (r *Relay) request(url, proxy string) *fetch.Request {
 		URL: url, Header: make(http.Header), UserAgent: agent, Dial: r.dialer(proxy),
 		Roots: authorities(c.TLS.CustomCertificates),
 	}
+}
+
+// listRequest is the download of a provider's list: with the header fields that its user wants sent, and of limit
+// bytes at the most, 0 for the usual bound.
+func (r *Relay) listRequest(url, proxy string, header config.Header, limit int) *fetch.Request {
+	req := r.request(url, proxy)
+	for _, f := range header {
+		req.Header[http.CanonicalHeaderKey(f.Name)] = f.Values
+	}
+	req.Limit = int64(limit)
+	return req
 }
 
 // dialer dials for the daemon itself.

@@ -239,14 +239,10 @@ func (p *proxyProvider) get(ctx context.Context, have fetch.Validators) (*fetch.
 	c := &p.config
 	ctx, cancel := context.WithTimeout(ctx, downloadTimeout)
 	defer cancel()
-	req := p.relay.request(c.URL, c.Proxy)
-	for _, f := range c.Header {
-		req.Header[http.CanonicalHeaderKey(f.Name)] = f.Values
-	}
+	req := p.relay.listRequest(c.URL, c.Proxy, c.Header, c.SizeLimit)
 	if req.UserAgent == p.relay.Agent {
 		req.UserAgent += " (clash.meta)" // by which many servers choose what they send
 	}
-	req.Limit = int64(c.SizeLimit)
 	if p.etag {
 		req.Have = have
 	}

@@ -5,7 +5,6 @@ import (
 	"context"
 	"errors"
 	"fmt"
-	"net/http"
 	"runtime/debug"
 	"strings"
 	"time"
@@ -167,11 +166,7 @@ const downloadTimeout = 5 * time.Minute
 func (r *Relay) download(ctx context.Context, p *ruleProvider, have fetch.Validators) (*fetch.Response, error) {
 	ctx, cancel := context.WithTimeout(ctx, downloadTimeout)
 	defer cancel()
-	req := r.request(p.config.URL, p.config.Proxy)
-	for _, f := range p.config.Header {
-		req.Header[http.CanonicalHeaderKey(f.Name)] = f.Values
-	}
-	req.Limit = int64(p.config.SizeLimit)
+	req := r.listRequest(p.config.URL, p.config.Proxy, p.config.Header, p.config.SizeLimit)
 	if p.etag {
 		req.Have = have
 	}
